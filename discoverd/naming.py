@@ -1,0 +1,151 @@
+"""An instance's DNS names: which names it answers to, as pure functions.
+
+All names are lower-case, dotted and relative to the domain (``web.shop`` stands for
+``web.shop.docker``). The table of names is in docs/names.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from discoverd.model import Instance
+
+MAX_LABEL = 63  # octets, RFC 1035 section 2.3.4
+#: Characters of a relative name; leaves room for the domain within RFC 1035's 255 octets.
+MAX_NAME = 180
+
+_UNFIT = re.compile(r"[^a-z0-9_-]+")
+
+
+def to_label(text: str) -> str | None:
+    """Make one DNS label of any text: lower-case letters, digits, ``-`` and ``_``, or None.
+
+    Every run of other characters becomes one ``-``; what is too long is cut and keeps a hash
+    of the whole, so that two long names stay two. Leading underscores are dropped because
+    they mark services in RFC 2782 names.
+    """
+    label = _UNFIT.sub("-", text.lower()).strip("-").lstrip("_").strip("-")
+    if len(label) > MAX_LABEL:
+        label = f"{label[: MAX_LABEL - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return label or None
+
+
+def to_name(text: str, *, wildcard: bool = False) -> str | None:
+    """Make a dotted relative name of any text, label by label, or None where nothing is left of it.
+
+    With ``wildcard`` a first label ``*`` is kept (RFC 4592).
+    """
+    parts = text.strip().strip(".").split(".")
+    labels: list[str] = []
+    if wildcard and len(parts) > 1 and parts[0] == "*":
+        labels.append("*")
+        parts = parts[1:]
+    for part in parts:
+        label = to_label(part)
+        if label is None:
+            return None
+        labels.append(label)
+    name = ".".join(labels)
+    return name if len(name) <= MAX_NAME else None
+
+
+class Kind(StrEnum):
+    """What makes an instance answer to a name; ``explain`` shows it."""
+
+    SERVICE = "service"
+    SCOPED = "service in its scope"
+    REPLICA = "replica by number"
+    OWN = "container name"
+    ALIAS = "network alias"
+    SCOPED_ALIAS = "network alias in its scope"
+    NETWORK = "service on a network"
+    HOSTNAME = "hostname"
+    ID = "id"
+    EXTRA = "name given by a label"
+    TAG = "tag"
+
+
+#: Which kinds go first where one name is several things: ids are nobody else's, and a tag gives
+#: way to a scope or replica of the same name.
+PRECEDENCE = {Kind.ID: 0, Kind.TAG: 2}
+
+#: Kinds that a dotted name without the domain may be answered by (see docs/names.md, bare names).
+QUALIFIED = frozenset({Kind.SCOPED, Kind.REPLICA, Kind.SCOPED_ALIAS, Kind.NETWORK})
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One instance's claim to a name. With ``network_id`` only its addresses there count."""
+
+    instance: Instance
+    kind: Kind
+    network_id: str = ""
+
+
+def bindings(instance: Instance) -> dict[str, Binding]:
+    """Every relative name an instance answers to, each with the claim that goes first."""
+    names: dict[str, Binding] = {}
+    for name, kind, network_id in _claims(instance):
+        old = names.get(name)
+        if old is None or PRECEDENCE.get(kind, 1) < PRECEDENCE.get(old.kind, 1):
+            names[name] = Binding(instance, kind, network_id)
+    return names
+
+
+def _claims(instance: Instance) -> Iterator[tuple[str, Kind, str]]:
+    if instance.in_service:
+        yield from _service_claims(instance)
+        yield from _alias_claims(instance)
+        if instance.hostname:
+            yield instance.hostname, Kind.HOSTNAME, ""
+    for name in instance.own_names:
+        yield name, Kind.OWN, ""
+    if instance.unique:
+        yield instance.unique, Kind.ID, ""
+    for name in instance.extra_names:
+        yield name, Kind.EXTRA, ""
+
+
+def _service_claims(instance: Instance) -> Iterator[tuple[str, Kind, str]]:
+    service, scope = instance.service, instance.scope
+    yield service, Kind.SERVICE, ""
+    if scope:
+        yield f"{service}.{scope}", Kind.SCOPED, ""
+        if instance.replica is not None:
+            yield f"{instance.replica}.{service}.{scope}", Kind.REPLICA, ""
+    for membership in instance.memberships:
+        network = to_label(membership.network)
+        # a network called like the scope would hide the scope's instances on other networks
+        if network and network != scope:
+            yield f"{service}.{network}", Kind.NETWORK, membership.network_id
+    for tag in instance.tags:
+        label = to_label(tag)
+        if label:
+            yield f"{label}.{service}", Kind.TAG, ""
+            if scope:
+                yield f"{label}.{service}.{scope}", Kind.TAG, ""
+
+
+def _alias_claims(instance: Instance) -> Iterator[tuple[str, Kind, str]]:
+    for membership in instance.memberships:
+        network = to_label(membership.network)
+        for alias in membership.aliases:
+            yield alias, Kind.ALIAS, ""
+            if instance.scope:
+                yield f"{alias}.{instance.scope}", Kind.SCOPED_ALIAS, ""
+            if network and network != instance.scope:
+                yield f"{alias}.{network}", Kind.NETWORK, membership.network_id
+
+
+def ancestors(name: str) -> Iterator[str]:
+    """The names above a relative name, nearest first, the apex left out."""
+    while (dot := name.find(".")) >= 0:
+        name = name[dot + 1 :]
+        yield name
