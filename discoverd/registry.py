@@ -1,0 +1,223 @@
+"""What every source last said, indexed by DNS name and by address.
+
+Synchronous and used on the event loop only. Values are immutable: a reader may keep what it
+was given. Every change is told to subscribers with just the names and addresses it touched.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from discoverd import naming
+from discoverd.model import Instance, IPAddress, Network, SourceState, SourceStatus
+from discoverd.nameindex import Gone, NameIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+log = logging.getLogger("discoverd.registry")
+
+#: A full sync that removes more than half of at least this many instances is worth a loud line.
+MASS_REMOVAL_FLOOR = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one publication changed: whose answers are no longer right, and which instances."""
+
+    names: frozenset[str]
+    addresses: frozenset[IPAddress]
+    added: tuple[Instance, ...] = ()
+    removed: tuple[Instance, ...] = ()
+    #: (before, after) of instances that stayed but differ.
+    updated: tuple[tuple[Instance, Instance], ...] = ()
+    #: True where everything derived from the registry must go: networks or a source's state changed.
+    everything: bool = False
+
+
+class Registry:
+    """All instances of all sources. One source can neither see nor erase another's."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.names = NameIndex(clock)
+        #: Grows with every change; the SOA serial (RFC 1035 section 3.3.13).
+        self.serial = int(time.time())
+        self.mass_removals = 0
+        self._objects: dict[str, dict[str, tuple[Instance, ...]]] = {}
+        self._addresses: dict[IPAddress, tuple[Instance, ...]] = {}
+        self._networks: dict[str, tuple[Network, ...]] = {}
+        self._statuses: dict[str, SourceStatus] = {}
+        self._subscribers: list[Callable[[Change], None]] = []
+        self.stale: frozenset[str] = frozenset()
+        self.syncing: frozenset[str] = frozenset()
+
+    # -- writing ------------------------------------------------------------------------
+
+    def writer(self, name: str, kind: str) -> Writer:
+        """Make a source known (state SYNCING) and give it its own way in."""
+        self._objects.setdefault(name, {})
+        self.set_status(SourceStatus(name, kind))
+        return Writer(self, name, kind)
+
+    def forget(self, source: str) -> None:
+        """Drop a source and all that it said: it is no longer configured."""
+        self.write(source, {}, full=True)
+        self._objects.pop(source, None)
+        self._statuses.pop(source, None)
+        self._networks.pop(source, None)
+        self._note_states()
+        self._tell(Change(frozenset(), frozenset(), everything=True))
+
+    def write(self, source: str, objects: Mapping[str, Iterable[Instance]], *, full: bool) -> None:
+        """Replace what a source said of these objects; with ``full``, of all others too (gone)."""
+        known = self._objects[source]
+        old_objects = dict(known) if full else {k: known[k] for k in objects if k in known}
+        before = {i.id: i for group in old_objects.values() for i in group}
+        after: dict[str, Instance] = {}
+        for key, instances in objects.items():
+            group = tuple(instances)
+            for instance in group:
+                after[instance.id] = instance
+            if group:
+                known[key] = group
+            else:
+                known.pop(key, None)
+        if full:
+            self._warn_of_mass_removal(source, len(before), len(before.keys() - after.keys()))
+            for key in old_objects.keys() - objects.keys():
+                del known[key]
+        added = [after[i] for i in after.keys() - before.keys()]
+        removed = [before[i] for i in before.keys() - after.keys()]
+        updated = [(before[i], after[i]) for i in before.keys() & after.keys() if before[i] != after[i]]
+        if added or removed or updated:
+            self._apply(added, removed, updated)
+
+    def set_networks(self, source: str, networks: Iterable[Network]) -> None:
+        new = tuple(networks)
+        if self._networks.get(source, ()) != new:
+            self._networks[source] = new
+            self._tell(Change(frozenset(), frozenset(), everything=True))
+
+    def set_status(self, status: SourceStatus) -> None:
+        old = self._statuses.get(status.name)
+        self._statuses[status.name] = status
+        if old is None or old.state is not status.state:
+            self._note_states()
+            self._tell(Change(frozenset(), frozenset(), everything=True))
+
+    def expire(self) -> None:
+        """Forget names that have been gone for long enough; called about once a second."""
+        names = self.names.expire()
+        if names:
+            self._tell(Change(frozenset(names), frozenset()))
+
+    # -- reading ------------------------------------------------------------------------
+
+    def at(self, address: IPAddress) -> tuple[Instance, ...]:
+        """Instances that hold an address, the one started last first."""
+        return self._addresses.get(address, ())
+
+    def instances(self) -> Iterator[Instance]:
+        for objects in self._objects.values():
+            for group in objects.values():
+                yield from group
+
+    def networks(self) -> Iterator[Network]:
+        for networks in self._networks.values():
+            yield from networks
+
+    def statuses(self) -> tuple[SourceStatus, ...]:
+        return tuple(self._statuses.values())
+
+    def status(self, source: str) -> SourceStatus:
+        return self._statuses[source]
+
+    def count(self, source: str) -> int:
+        return sum(len(group) for group in self._objects.get(source, {}).values())
+
+    def subscribe(self, subscriber: Callable[[Change], None]) -> Callable[[], None]:
+        """Be told of every change, synchronously; returns the way to stop it."""
+        self._subscribers.append(subscriber)
+        return lambda: self._subscribers.remove(subscriber)
+
+    # -- inside -------------------------------------------------------------------------
+
+    def _apply(
+        self, added: list[Instance], removed: list[Instance], updated: list[tuple[Instance, Instance]]
+    ) -> None:
+        out = removed + [old for old, _ in updated]
+        into = added + [new for _, new in updated]
+        gone = {(i.source, i.id): Gone.of(i) for i in removed}
+        touched = self.names.swap(out, into, gone)
+        addresses = self._swap_addresses(out, into)
+        self._tell(Change(frozenset(touched), addresses, tuple(added), tuple(removed), tuple(updated)))
+
+    def _swap_addresses(self, out: list[Instance], into: list[Instance]) -> frozenset[IPAddress]:
+        touched: set[IPAddress] = set()
+        leaving = {(i.source, i.id) for i in out}
+        for instance in out:
+            for address in instance.addresses:
+                touched.add(address.ip)
+                left = tuple(i for i in self.at(address.ip) if (i.source, i.id) not in leaving)
+                if left:
+                    self._addresses[address.ip] = left
+                else:
+                    self._addresses.pop(address.ip, None)
+        for instance in into:
+            for address in instance.addresses:
+                touched.add(address.ip)
+                held = [i for i in self.at(address.ip) if (i.source, i.id) != (instance.source, instance.id)]
+                held.append(instance)
+                held.sort(key=lambda i: -i.started_at)
+                self._addresses[address.ip] = tuple(held)
+        return frozenset(touched)
+
+    def _note_states(self) -> None:
+        self.stale = frozenset(s.name for s in self._statuses.values() if s.state is SourceState.STALE)
+        self.syncing = frozenset(s.name for s in self._statuses.values() if s.state is SourceState.SYNCING)
+
+    def _warn_of_mass_removal(self, source: str, before: int, removed: int) -> None:
+        if before >= MASS_REMOVAL_FLOOR and removed * 2 > before:
+            self.mass_removals += 1
+            log.warning("%s: one refresh removes %d of %d instances at once", source, removed, before)
+
+    def _tell(self, change: Change) -> None:
+        self.serial = max(self.serial + 1, int(time.time()))
+        for subscriber in tuple(self._subscribers):
+            subscriber(change)
+
+
+class Writer:
+    """One source's way into the registry (a :class:`discoverd.sources.base.Sink`)."""
+
+    def __init__(self, registry: Registry, name: str, kind: str) -> None:
+        self._registry, self._name, self._kind = registry, name, kind
+
+    def publish(self, key: str, instances: Iterable[Instance]) -> None:
+        self._registry.write(self._name, {key: instances}, full=False)
+
+    def replace(self, objects: Mapping[str, Iterable[Instance]]) -> None:
+        self._registry.write(self._name, objects, full=True)
+
+    def networks(self, networks: Iterable[Network]) -> None:
+        self._registry.set_networks(self._name, networks)
+
+    def status(self, state: SourceState, error: str | None = None, **detail: int | str) -> None:
+        old = self._registry.status(self._name)
+        self._registry.set_status(
+            replace(
+                old,
+                state=state,
+                last_sync=time.time() if state is SourceState.LIVE else old.last_sync,
+                last_error=error if error is not None else old.last_error,
+                detail={**old.detail, **detail},
+            )
+        )
+
+
+def names_of(instance: Instance) -> tuple[str, ...]:
+    """The relative names an instance answers to, for showing."""
+    return tuple(naming.bindings(instance))
