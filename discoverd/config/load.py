@@ -1,0 +1,208 @@
+"""From flags, environment, file and the machine to one configuration, or to lines that say what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import os.path
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from discoverd.config.endpoints import parse_listen
+from discoverd.config.errors import ConfigError, shown
+from discoverd.config.faults import Origins, leaves
+from discoverd.config.machine import (
+    DOCKER_SOCKET,
+    LOCAL_NETWORKS,
+    Machine,
+    default_state_dir,
+    default_upstreams,
+    own_networks,
+    this_machine,
+)
+from discoverd.config.models import Config
+from discoverd.config.rules import contradictions
+from discoverd.config.settings import CONFIG_FLAG, CONFIG_VARIABLE, OTHER_VARIABLES, SETTINGS
+from discoverd.config.toml_lines import lines_of
+from discoverd.config.values import as_list
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SYSTEM_FILE = Path("/etc/discoverd/discoverd.toml")
+LOCAL_FILE = "discoverd.toml"
+#: A configuration is small; more than this is a mistake, such as a device or a log.
+MAX_FILE_BYTES = 8 * 1024 * 1024
+
+
+def load(
+    flags: Mapping[str, str | Sequence[str] | None],
+    environ: Mapping[str, str],
+    cwd: Path,
+    machine: Machine | None = None,
+) -> Config:
+    """The configuration from all that has a say: flag, then environment, then file, then default.
+
+    ``flags`` has a flag's name (``log_level``) and its text, or texts where it is repeatable; None
+    and () mean that it was not given, as an empty environment variable does. Relative paths in the
+    file begin at the file, others at ``cwd``. Raises ConfigError with a line for each fault.
+    """
+    machine = machine or this_machine()
+    origins = Origins()
+    raw: dict[str, Any] = {}
+    path, told = _find_file(flags, environ, cwd)
+    if path is not None:
+        raw = _read_file(path, told, origins)
+        _anchor_paths(raw, path.parent)
+    for setting in SETTINGS:
+        value = flags.get(setting.name)
+        giver = setting.flag
+        if not value and (text := environ.get(setting.variable, "").strip()):
+            value = [part.strip() for part in text.split(",") if part.strip()] if setting.repeatable else text
+            giver = setting.variable
+        if value:
+            if setting.key == ("docker",):
+                value = _chosen_engines(raw.get("docker"), list(value), origins)
+            _put(raw, setting.key, value)
+            origins.given[setting.key] = giver
+    _fill_defaults(raw, environ, machine, origins)
+    _anchor_paths(raw, cwd)
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError([origins.translate(fault) for fault in error.errors()]) from None
+    if faults := [origins.fault(*contradiction) for contradiction in contradictions(config)]:
+        raise ConfigError(faults)
+    came_from = {leaf: origins.of(leaf) for leaf in leaves(config.redacted())}
+    config.remember(path, came_from, _near_misses(environ))
+    return config
+
+
+def _find_file(
+    flags: Mapping[str, str | Sequence[str] | None], environ: Mapping[str, str], cwd: Path
+) -> tuple[Path | None, str]:
+    """The file to read and how it is called in messages; one that was named explicitly must exist."""
+    named = ((f"{CONFIG_FLAG} ", flags.get("config")), (f"{CONFIG_VARIABLE}=", environ.get(CONFIG_VARIABLE)))
+    for label, name in named:
+        if name and isinstance(name, str):
+            path = cwd / os.path.expanduser(name)  # noqa: PTH111  # Path.expanduser raises for an unknown user
+            if not path.exists():
+                raise ConfigError(f"{label}{shown(name, quoted=False)}: no such file")
+            return path, shown(name, quoted=False)
+    for path, name in ((cwd / LOCAL_FILE, LOCAL_FILE), (SYSTEM_FILE, str(SYSTEM_FILE))):
+        if path.exists():
+            return path, name
+    return None, ""
+
+
+def _read_file(path: Path, told: str, origins: Origins) -> dict[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise ConfigError(f"{told}: {MAX_FILE_BYTES} bytes and more: expected a configuration file")
+        text = data.decode("utf-8-sig")
+        values = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"{told}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{told}:{line}: not UTF-8 text: expected TOML") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(_syntax_fault(told, str(error), data.count(b"\n") + 1)) from None
+    origins.file, origins.lines = told, lines_of(text)
+    return values
+
+
+def _syntax_fault(told: str, message: str, last_line: int) -> str:
+    """The parser's message with its position in front; ``(at end of document)`` is the last line."""
+    found = re.search(r"\(at line (\d+), column (\d+)\)", message)
+    line = found[1] if found else str(last_line)
+    reason = message.partition(" (at ")[0]
+    return f"{told}:{line}: not valid TOML: {reason[:1].lower()}{reason[1:]}"
+
+
+def _anchor_paths(raw: dict[str, Any], base: Path) -> None:
+    """Make relative paths absolute, in place."""
+    tables: list[tuple[dict[str, Any], tuple[str, ...]]] = [(raw, ("state_dir",))]
+    engines = raw.get("docker")
+    tables += [(e, ("tls_ca", "tls_cert", "tls_key")) for e in _listed(engines) if isinstance(e, dict)]
+    for table, keys in tables:
+        for key in keys:
+            value = table.get(key)
+            if isinstance(value, str) and value.strip() and value != "off" and value.isprintable():
+                table[key] = str(base / os.path.expanduser(value))  # noqa: PTH111
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _put(raw: dict[str, Any], key: Sequence[str], value: Any) -> None:
+    """Set a key of nested tables; a table that is none is left for validation to refuse."""
+    first, *rest = key
+    if not rest:
+        raw[first] = value
+    elif isinstance(table := raw.setdefault(first, {}), dict):
+        _put(table, rest, value)
+
+
+def _chosen_engines(tables: Any, urls: list[str], origins: Origins) -> list[Any]:
+    """The engines that a flag or variable names; the file's tables keep what else they say of one."""
+    known = {table.get("url"): i for i, table in enumerate(_listed(tables)) if isinstance(table, dict)}
+    for position, url in enumerate(urls):
+        if url in known:
+            origins.moved[position] = known[url]
+    return [_listed(tables)[known[url]] if url in known else url for url in urls]
+
+
+def _fill_defaults(
+    raw: dict[str, Any], environ: Mapping[str, str], machine: Machine, origins: Origins
+) -> None:
+    """Add what the machine decides where nobody said anything."""
+    if "docker" not in raw:
+        if host := environ.get("DOCKER_HOST", "").strip():
+            raw["docker"] = [host]
+            origins.given["docker",] = "DOCKER_HOST"
+        else:
+            raw["docker"] = [f"unix://{DOCKER_SOCKET}"] if machine.has_docker_socket else []
+    if isinstance(raw["docker"], list):
+        raw["docker"] = [_with_tls(engine, environ) for engine in raw["docker"]]
+    try:
+        written = raw.get("listen", Config.model_fields["listen"].default)
+        listen = [parse_listen(text) for text in as_list(written)]
+    except ValueError:
+        listen = []  # refused later, with its origin
+    forward = raw.setdefault("forward", {})
+    if isinstance(forward, dict):
+        forward.setdefault("upstreams", list(default_upstreams(machine, listen)))
+        forward.setdefault("allow", list(dict.fromkeys((*LOCAL_NETWORKS, *own_networks(machine)))))
+    raw.setdefault("state_dir", default_state_dir(environ, machine))
+
+
+def _with_tls(engine: Any, environ: Mapping[str, str]) -> Any:
+    """An engine that was named without a table gets the certificates that Docker's own variables name."""
+    verify, folder = environ.get("DOCKER_TLS_VERIFY"), environ.get("DOCKER_CERT_PATH")
+    if not isinstance(engine, str) or not engine.startswith(("tcp://", "https://")) or not (verify or folder):
+        return engine
+    base = Path(folder) if folder else Path(environ.get("HOME", "/")) / ".docker"
+    files = {"tls_ca": "ca.pem", "tls_cert": "cert.pem", "tls_key": "key.pem"}
+    table: dict[str, Any] = {key: str(base / name) for key, name in files.items()}
+    return table | {"url": engine, "tls_verify": bool(verify)}
+
+
+def _near_misses(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """A line for each variable that looks like a misspelt one of ours.
+
+    Others that begin like ours are let be: orchestrators set such for a service called discoverd.
+    """
+    known = {CONFIG_VARIABLE, *OTHER_VARIABLES, *(setting.variable for setting in SETTINGS)}
+    return tuple(
+        f"{name} in the environment is not known, did you mean {near[0]}?"
+        for name in sorted(environ.keys() - known)
+        if name.startswith("DISCOVERD_")
+        and (near := difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.88))
+    )

@@ -1,0 +1,166 @@
+"""What the machine itself says: its addresses, its name servers, its Docker socket.
+
+These are where defaults come from. :func:`this_machine` does the reading; everything else is pure.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from discoverd.config.endpoints import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from discoverd.model import IPAddress, IPNetwork
+
+IPInterface = IPv4Interface | IPv6Interface
+
+DOCKER_SOCKET = Path("/var/run/docker.sock")
+#: Docker's resolver inside a container; it relays to the servers named in its resolv.conf's comment.
+EMBEDDED_DNS = ip_address("127.0.0.11")
+
+#: Loopback, private and link-local ranges (RFC 1122, 1918, 3927, 4193, 4291).
+LOCAL_NETWORKS = tuple(
+    ip_network(text)
+    for text in (
+        "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16",
+        "::1/128", "fc00::/7", "fe80::/10",
+    )
+)  # fmt: skip
+
+# linux/netlink.h and linux/rtnetlink.h
+_NLMSG_ERROR, _NLMSG_DONE, _RTM_NEWADDR, _RTM_GETADDR = 2, 3, 20, 22
+_NLM_F_REQUEST_DUMP = 0x301
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine as far as defaults depend on it."""
+
+    interfaces: tuple[IPInterface, ...] = ()
+    resolv_conf: str = ""
+    has_docker_socket: bool = False
+    is_root: bool = False
+
+
+def this_machine() -> Machine:
+    """Read what defaults need from the machine that this runs on; what cannot be read is left empty."""
+    try:
+        resolv_conf = Path("/etc/resolv.conf").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        resolv_conf = ""
+    return Machine(
+        interfaces=interfaces(),
+        resolv_conf=resolv_conf,
+        has_docker_socket=DOCKER_SOCKET.is_socket(),
+        is_root=os.geteuid() == 0,
+    )
+
+
+def interfaces() -> tuple[IPInterface, ...]:
+    """The addresses of this machine and their networks, as rtnetlink(7) tells; empty where it cannot."""
+    if not hasattr(socket, "AF_NETLINK"):
+        return ()
+    request = struct.pack("=IHHIIBBBBI", 24, _RTM_GETADDR, _NLM_F_REQUEST_DUMP, 1, 0, 0, 0, 0, 0, 0)
+    found: list[IPInterface] = []
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as netlink:
+            netlink.settimeout(1)
+            netlink.send(request)
+            while _read_addresses(netlink.recv(65536), found):
+                pass
+    except OSError:
+        return tuple(found)
+    return tuple(found)
+
+
+def _read_addresses(data: bytes, found: list[IPInterface]) -> bool:
+    """Add one datagram's addresses to ``found``; False when it was the last one."""
+    while len(data) >= 16:
+        length, kind = struct.unpack_from("=IH", data)
+        if kind in {_NLMSG_DONE, _NLMSG_ERROR} or length < 16:
+            return False
+        if kind == _RTM_NEWADDR:
+            prefix = data[17]
+            attributes = dict(_attributes(data[24:length]))
+            # IFA_ADDRESS is the peer's on a point-to-point link, IFA_LOCAL the own one
+            packed = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
+            if packed is not None:
+                found.append(ip_interface((packed, prefix)))
+        data = data[(length + 3) & ~3 :]
+    return True
+
+
+def _attributes(data: bytes) -> Iterable[tuple[int, bytes]]:
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        if length < 4:
+            return
+        yield kind, data[4:length]
+        data = data[(length + 3) & ~3 :]
+
+
+def own_networks(machine: Machine) -> tuple[IPNetwork, ...]:
+    """The networks that the machine has an address on, each once."""
+    return tuple(dict.fromkeys(interface.network for interface in machine.interfaces))
+
+
+def default_upstreams(machine: Machine, listen: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    """The machine's name servers (resolv.conf(5)) without those that are discoverd itself.
+
+    Docker's embedded server is replaced by the servers it relays to where its file names
+    them and they can be reached from inside the container, so that no question goes round.
+    """
+    own = {interface.ip for interface in machine.interfaces}
+    servers: list[IPAddress] = []
+    relayed: list[IPAddress] = []
+    for line in machine.resolv_conf.splitlines():
+        if match := re.match(r"nameserver\s+(\S+)", line):
+            servers += _addresses([match[1]])
+        elif match := re.match(r"#\s*ExtServers:\s*\[(.*)\]", line):
+            relayed = _addresses(re.sub(r"host\(([^)]*)\)", r"\1", match[1]).split())
+    if servers == [EMBEDDED_DNS] and relayed and not any(ip.is_loopback for ip in relayed):
+        servers = relayed
+    candidates = dict.fromkeys(Endpoint(ip, 53) for ip in servers if not ip.is_unspecified)
+    return tuple(server for server in candidates if not any(_serves(end, server, own) for end in listen))
+
+
+def _serves(listen: Endpoint, server: Endpoint, own: set[IPAddress]) -> bool:
+    """Whether a question to ``server`` would arrive at ``listen``."""
+    if listen.port != server.port or server.ip is None:
+        return False
+    if server.ip == EMBEDDED_DNS:  # Docker diverts it before it reaches any socket
+        return False
+    return server.ip == listen.ip or (listen.is_wildcard and (server.ip in own or server.ip.is_loopback))
+
+
+def _addresses(texts: Iterable[str]) -> list[IPAddress]:
+    found = []
+    for text in texts:
+        try:
+            found.append(ip_address(text))
+        except ValueError:
+            continue  # resolv.conf is not ours to refuse
+    return found
+
+
+def default_state_dir(environ: Mapping[str, str], machine: Machine) -> Path | None:
+    """Where systemd says, for root /var/lib, else XDG's state directory; None where there is no home."""
+    if given := environ.get("STATE_DIRECTORY", "").split(":")[0]:
+        return Path(given)
+    if machine.is_root:
+        return Path("/var/lib/discoverd")
+    base = environ.get("XDG_STATE_HOME", "")
+    if base.startswith("/"):  # a relative one is to be ignored, says the XDG base directory specification
+        return Path(base) / "discoverd"
+    home = environ.get("HOME", "")
+    return Path(home) / ".local/state/discoverd" if home.startswith("/") else None

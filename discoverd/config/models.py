@@ -1,0 +1,240 @@
+"""The whole configuration as frozen, typed values. Every field says its unit and its default.
+
+What a field accepts is in :mod:`discoverd.config.values`; where values come from, and which
+one wins, is in :mod:`discoverd.config.load`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003  # pydantic reads the annotations at run time
+from pathlib import Path  # noqa: TC003
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, PrivateAttr
+
+from discoverd.config.endpoints import LOOPBACK, parse_listen
+from discoverd.config.toml_lines import KeyPath  # noqa: TC001
+from discoverd.config.values import (
+    IP,
+    Boolean,
+    DockerUrl,
+    Domain,
+    HttpUrl,
+    Label,
+    Listen,
+    ListenOrOff,
+    Meta,
+    Network,
+    PathOrOff,
+    PortNumber,
+    PortSpec,
+    Seconds,
+    Secret,
+    ServicePort,
+    Text,
+    Upstream,
+    as_list,
+    choice,
+    label_or_none,
+    whole,
+)
+
+Listed = BeforeValidator(as_list)
+Names = Annotated[tuple[Domain, ...], Listed]
+Listens = Annotated[tuple[Listen, ...], Listed]
+Upstreams = Annotated[tuple[Upstream, ...], Listed]
+Networks = Annotated[tuple[Network, ...], Listed]
+Level = Annotated[Literal["debug", "info", "warning", "error"], choice("debug", "info", "warning", "error")]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class DockerConfig(Frozen):
+    """One Docker Engine to watch; a bare URL stands for a table with only that."""
+
+    url: DockerUrl = Field(description="unix:///path or tcp://host:port")
+    name: Text | None = Field(
+        default=None, description="what logs and sources call it; default: made from the URL"
+    )
+    host_address: IP | None = Field(
+        default=None, description="where clients beyond the host reach published ports; default: nowhere"
+    )
+    tls_ca: Text | None = Field(default=None, description="path of the PEM file with the engine's authority")
+    tls_cert: Text | None = Field(
+        default=None, description="path of the PEM file with the client certificate"
+    )
+    tls_key: Text | None = Field(
+        default=None, description="path of the PEM file with the client certificate's key"
+    )
+    tls_verify: Boolean = Field(default=True, description="whether the engine's certificate is checked")
+    only_enabled: Boolean = Field(
+        default=False, description="whether only containers with the label discoverd.enable=true are served"
+    )
+    names: Boolean = Field(
+        default=True, description="whether containers answer to their own names beside their services"
+    )
+    resync_seconds: Annotated[int, whole(5, 3600, "whole seconds from 5 to 3600")] = Field(
+        default=30, description="seconds between full lists, the safety net for changes that have no event"
+    )
+
+
+class ConsulConfig(Frozen):
+    """The Consul agent to follow."""
+
+    url: HttpUrl = Field(description="the agent's HTTP address, http://host:8500")
+    token: Secret | None = Field(default=None, description="ACL token, sent as X-Consul-Token")
+    datacenter: Label | None = Field(
+        default=None, description="the datacenter to follow; default: the agent's own"
+    )
+    export: Boolean = Field(default=False, description="whether others' instances are registered there")
+
+
+class ForwardConfig(Frozen):
+    """Questions that are not discoverd's own."""
+
+    upstreams: Upstreams = Field(
+        default=(), description="name servers asked; none: such questions are refused"
+    )
+    zones: Mapping[Domain, Upstreams] = Field(
+        default_factory=dict, description="name servers for a name and all below it; the longest match wins"
+    )
+    allow: Networks = Field(default=(), description="askers who may have names forwarded; others are refused")
+
+
+class HttpConfig(Frozen):
+    """The HTTP API, metrics and web page."""
+
+    listen: ListenOrOff = Field(
+        default=parse_listen("127.0.0.1:8053"), description="where HTTP is served; None (off): nowhere"
+    )
+    token: Secret | None = Field(default=None, description="bearer token for requests that change something")
+
+
+class DnsConfig(Frozen):
+    """How answers are given."""
+
+    allow_transfer: Networks = Field(default=LOOPBACK, description="askers who may have a zone transferred")
+    bare_names: Boolean = Field(default=True, description="whether web. is answered as web.<domain>")
+    udp_size: Annotated[int, whole(512, 4096, "bytes from 512 to 4096")] = Field(
+        default=1232, description="largest UDP reply in bytes (RFC 6891 section 6.2.5)"
+    )
+    negative_ttl: Seconds = Field(
+        default=5, description="seconds that negative answers may be cached (RFC 2308)"
+    )
+
+
+class HealthConfig(Frozen):
+    when_none: Annotated[Literal["all", "empty"], choice("all", "empty")] = Field(
+        default="all", description="what a service without a healthy instance gives: all that run, or no data"
+    )
+
+
+class LogConfig(Frozen):
+    level: Level = Field(default="info", description="least severe level that is logged")
+    format: Annotated[Literal["text", "json"], choice("text", "json")] = Field(
+        default="text", description="one line of text or one JSON object for each message"
+    )
+
+
+class ServiceConfig(Frozen):
+    """A static service: each address is an instance of its own."""
+
+    name: Label = Field(description="the service's name, one DNS label")
+    scope: Annotated[str, PlainValidator(label_or_none)] = Field(
+        default="", description="what the name is unique in; default: nothing"
+    )
+    addresses: Annotated[tuple[IP, ...], Listed] = Field(description="IP addresses")
+    port: PortNumber | None = Field(default=None, description="the TCP port, where one number says it all")
+    ports: Annotated[tuple[ServicePort, ...], Listed] = Field(
+        default=(), description='numbers, "name=80/tcp" or tables'
+    )
+    tags: Annotated[tuple[Label, ...], Listed] = Field(
+        default=(), description="names in front of the service's"
+    )
+    meta: Meta = Field(default=(), description="key and text pairs, served as TXT (RFC 6763 section 6)")
+    ttl: Seconds | None = Field(default=None, description="seconds; default: the configured ttl")
+    weight: Annotated[int, whole(0, 65535, "a whole number from 0 to 65535")] = Field(
+        default=1, description="share of the load among the service's instances (RFC 2782)"
+    )
+
+    @property
+    def all_ports(self) -> tuple[PortSpec, ...]:
+        """``port`` and ``ports`` together, each once."""
+        first = () if self.port is None else (PortSpec(self.port),)
+        return tuple(dict.fromkeys(first + self.ports))
+
+
+def _url_table(value: Any) -> Any:
+    """A URL alone stands for the table that says only that."""
+    return {"url": value} if isinstance(value, str) else value
+
+
+def _consul_table(value: Any) -> Any:
+    table = _url_table(value)
+    return None if isinstance(table, dict) and table.get("url") == "off" else table
+
+
+class Config(Frozen):
+    """Everything discoverd can be told."""
+
+    listen: Listens = Field(
+        default=(parse_listen("127.0.0.1:1053"),),
+        min_length=1,
+        description="where DNS is served, UDP and TCP each",
+    )
+    domains: Names = Field(
+        default=("docker",), min_length=1, description="suffixes that discoverd answers for"
+    )
+    ttl: Seconds = Field(default=5, description="seconds that an answer may be cached")
+    scope: Annotated[Literal["prefer", "strict"], choice("prefer", "strict")] = Field(
+        default="prefer", description="what a container gets of a service it shares no network with"
+    )
+    workers: Annotated[int, whole(1, 64, "a whole number from 1 to 64")] = Field(
+        default=1, description="processes that answer"
+    )
+    state_dir: PathOrOff = Field(
+        default=None, description="directory that registrations are kept in; None (off): in memory only"
+    )
+    docker: Annotated[tuple[Annotated[DockerConfig, BeforeValidator(_url_table)], ...], Listed] = Field(
+        default=(), description="Docker Engines that are watched"
+    )
+    consul: Annotated[ConsulConfig | None, BeforeValidator(_consul_table)] = Field(
+        default=None, description="the Consul agent that is followed; None: none"
+    )
+    forward: ForwardConfig = ForwardConfig()
+    http: HttpConfig = HttpConfig()
+    dns: DnsConfig = DnsConfig()
+    health: HealthConfig = HealthConfig()
+    log: LogConfig = LogConfig()
+    services: Annotated[tuple[ServiceConfig, ...], Listed] = Field(
+        default=(), alias="service", description="static services"
+    )
+
+    _path: Path | None = PrivateAttr(None)
+    _origins: Mapping[KeyPath, str] = PrivateAttr(default_factory=dict)
+    _notes: tuple[str, ...] = PrivateAttr(())
+
+    def remember(self, path: Path | None, origins: Mapping[KeyPath, str], notes: tuple[str, ...]) -> None:
+        """Keep where all this came from; called once, by the loader."""
+        self._path, self._origins, self._notes = path, origins, notes
+
+    @property
+    def path(self) -> Path | None:
+        """The file that was read, None without one."""
+        return self._path
+
+    @property
+    def origins(self) -> Mapping[KeyPath, str]:
+        """Where each setting came from: ``--ttl``, ``DISCOVERD_TTL``, ``discoverd.toml:3`` or ``default``."""
+        return self._origins
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines worth a warning that are no error, such as a variable that looks misspelt."""
+        return self._notes
+
+    def redacted(self) -> dict[str, Any]:
+        """The configuration as a file would say it, with ``***`` for secrets and without what is unset."""
+        return self.model_dump(by_alias=True, exclude_none=True)
