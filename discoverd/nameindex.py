@@ -43,7 +43,7 @@ class Found:
 
     ``depends`` are the names whose change would change this; ``any_health`` is set for ``all.``
     names. No bindings and ``exists``: an empty non-terminal, or a name gone a moment ago
-    (``gone`` says what it was).
+    (``gone`` says what it was). ``wildcard``: the name itself does not exist, one covers it.
     """
 
     bindings: tuple[Binding, ...]
@@ -51,6 +51,7 @@ class Found:
     depends: tuple[str, ...]
     any_health: bool = False
     gone: tuple[Gone, ...] = ()
+    wildcard: bool = False
 
 
 class NameIndex:
@@ -109,7 +110,7 @@ class NameIndex:
             if above == "" or above in self:
                 depends.append(wildcard)
                 held = self.at(wildcard)
-                return Found(held, exists=bool(held), depends=tuple(depends))
+                return Found(held, exists=bool(held), depends=tuple(depends), wildcard=True)
             depends.append(above)
         raise AssertionError  # the apex encloses every name
 

@@ -1,0 +1,1 @@
+"""Bytes to questions and outcomes to bytes, and the sockets that carry them."""

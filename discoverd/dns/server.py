@@ -1,0 +1,124 @@
+"""All listening sockets: UDP and TCP on every address, bound together before any is served."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from discoverd.dns import udp
+from discoverd.dns.message import SERVFAIL, bare
+from discoverd.dns.tcp import BACKLOG, TcpEndpoint
+from discoverd.dns.udp import UdpEndpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from discoverd.dns.handler import Foreign, Handler
+
+#: Tries to find one port that is free for both UDP and TCP when any port will do.
+ANY_PORT_TRIES = 20
+
+
+class BindError(Exception):
+    """An address cannot be listened on; the text says which, why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A pair of bound sockets on one address."""
+
+    host: str
+    port: int
+    udp: socket.socket
+    tcp: socket.socket
+
+
+def bind(host: str, port: int) -> Listener:
+    """Bind UDP and TCP to one address; port 0 takes any that is free for both. Raises BindError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for attempt in range(ANY_PORT_TRIES):
+        try:
+            datagrams = udp.bind(family, host, port)
+        except OSError as error:
+            raise BindError(_explain(host, port, "UDP", error)) from None
+        bound = datagrams.getsockname()[1]
+        try:
+            stream = _bind_tcp(family, host, bound)
+        except OSError as error:
+            datagrams.close()
+            if port == 0 and error.errno == errno.EADDRINUSE and attempt + 1 < ANY_PORT_TRIES:
+                continue
+            raise BindError(_explain(host, bound, "TCP", error)) from None
+        return Listener(host, bound, datagrams, stream)
+    raise AssertionError  # the last attempt returns or raises
+
+
+def _bind_tcp(family: int, host: str, port: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _explain(host: str, port: int, protocol: str, error: OSError) -> str:
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    text = f"cannot listen on {where} ({protocol}): {error.strerror or error}"
+    if error.errno == errno.EADDRINUSE:
+        if port == 53 and (host in ("127.0.0.53", "0.0.0.0", "::")):  # noqa: S104 - compared, not bound
+            text += (
+                "; systemd-resolved usually holds port 53: set DNSStubListener=no in"
+                " /etc/systemd/resolved.conf, or listen on one address instead of all"
+            )
+        else:
+            text += f"; find the holder with: ss -lnp 'sport = :{port}'"
+    elif error.errno == errno.EACCES:
+        text += (
+            "; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+            " (setcap, AmbientCapabilities=, cap_add), or choose a higher port"
+        )
+    elif error.errno == errno.EADDRNOTAVAIL:
+        text += "; this machine has no such address (see: ip address)"
+    return text
+
+
+class DnsServer:
+    """Serves a handler on listeners. ``forward`` gets questions for other people's names."""
+
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        handler: Handler,
+        forward: Callable[[Foreign, Callable[[bytes], None]], None] | None = None,
+    ) -> None:
+        forward = forward or _nowhere
+        self.udp = [UdpEndpoint(each.udp, handler, forward) for each in listeners]
+        self.tcp = [TcpEndpoint(each.tcp, handler, forward) for each in listeners]
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        for stream in self.tcp:
+            await stream.start()
+        for datagrams in self.udp:
+            datagrams.start(loop)
+
+    async def stop(self) -> None:
+        loop = asyncio.get_running_loop()
+        for datagrams in self.udp:
+            datagrams.stop(loop)
+        for stream in self.tcp:
+            await stream.stop()
+
+
+def _nowhere(foreign: Foreign, send: Callable[[bytes], None]) -> None:
+    """Without a forwarder a question that may be forwarded fails: there is nobody to ask."""
+    send(bare(foreign.query.id, foreign.query.flags, SERVFAIL))

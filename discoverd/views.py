@@ -1,0 +1,107 @@
+"""An asker's address to the view of the registry it gets: the contract's "answers that the asker can reach".
+
+Pure but for what it reads of the registry; see docs/names.md, section "Which instances".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from discoverd.model import IPAddress, Instance, Link, Network
+    from discoverd.registry import Registry
+
+
+class Place(StrEnum):
+    """Where a question comes from."""
+
+    NETWORK = "inside a container network"
+    HOST = "on the host itself"
+    ELSEWHERE = "beyond the host"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What of an asker decides its answers. Equal views get equal answers.
+
+    ``links`` are the asker's own link aliases, targets on the engine ``source``. ``recursion``
+    is False for askers whose networks have no way out.
+    """
+
+    place: Place
+    networks: frozenset[str] = frozenset()
+    links: tuple[Link, ...] = ()
+    source: str = ""
+    recursion: bool = True
+
+
+HOST = View(Place.HOST)
+ELSEWHERE = View(Place.ELSEWHERE)
+
+
+class Views:
+    """Tells views apart by the registry's endpoints and networks and the host's own addresses."""
+
+    def __init__(self, registry: Registry, host_addresses: Callable[[], frozenset[IPAddress]]) -> None:
+        self._registry, self._host_addresses = registry, host_addresses
+
+    def of(self, asker: IPAddress, asked: IPAddress | None = None) -> View:
+        """The view of an asker that sent its question to the address ``asked`` (None: not known)."""
+        asker = getattr(asker, "ipv4_mapped", None) or asker
+        if asker.is_loopback or asker in self._host_addresses():
+            return HOST
+        client = self._client(asker)
+        if client is not None:
+            return self._of_client(client)
+        network = self._network_around(asker)
+        if network is None:
+            return ELSEWHERE
+        # A gateway's or a not yet known address: the asker itself is hidden, its network is not,
+        # and the network that the packet came in by tells more than the address that hides it.
+        came_in = self._network_of_own(asked) if asker in network.gateways and asked else None
+        return self._of_networks((came_in or network).id)
+
+    def hidden(self, asker: IPAddress) -> bool:
+        """Whether an address stands for askers that are told apart only by where they asked."""
+        asker = getattr(asker, "ipv4_mapped", None) or asker
+        return any(asker in n.gateways for n in self._registry.networks())
+
+    def client(self, asker: IPAddress) -> Instance | None:
+        """The container that asks, for explaining; None where it is none of them."""
+        return None if asker.is_loopback or asker in self._host_addresses() else self._client(asker)
+
+    def _client(self, asker: IPAddress) -> Instance | None:
+        for instance in self._registry.at(asker):
+            if any(a.ip == asker and a.network_id for a in instance.addresses):
+                return instance
+        return None
+
+    def _of_client(self, client: Instance) -> View:
+        ids = frozenset(a.network_id for a in client.addresses if a.network_id)
+        source = client.source if client.links else ""
+        return View(Place.NETWORK, ids, client.links, source, recursion=self._leads_out(ids))
+
+    def _of_networks(self, *ids: str) -> View:
+        networks = frozenset(ids)
+        return View(Place.NETWORK, networks, recursion=self._leads_out(networks))
+
+    def _leads_out(self, ids: frozenset[str]) -> bool:
+        known = [n for n in self._registry.networks() if n.id in ids]
+        return not known or any(not n.internal for n in known)
+
+    def _network_around(self, asker: IPAddress) -> Network | None:
+        """The smallest known container network whose subnet holds the address."""
+        best: tuple[int, Network] | None = None
+        for network in self._registry.networks():
+            for subnet in network.subnets:
+                if asker in subnet and (best is None or subnet.prefixlen > best[0]):
+                    best = subnet.prefixlen, network
+        return best[1] if best else None
+
+    def _network_of_own(self, asked: IPAddress) -> Network | None:
+        """The network on which discoverd itself was asked (its container's address, or a gateway)."""
+        return self._network_around(asked)
