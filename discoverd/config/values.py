@@ -128,6 +128,7 @@ def parse_docker_url(value: Any) -> str:
         url = urlsplit(text)
         good = url.scheme == "unix" and not url.netloc and url.path.startswith("/")
         good = good or (url.scheme in {"tcp", "http", "https"} and bool(url.hostname) and url.port != 0)
+        good = good and url.username is None
     except ValueError:
         good = False
     if not good or not text.isprintable():
@@ -178,7 +179,7 @@ def _meta(value: Any) -> tuple[tuple[str, str], ...]:
     if isinstance(value, tuple):
         return value
     if not isinstance(value, dict):
-        raise ValueError(expected)
+        raise ValueError(expected)  # noqa: TRY004  # pydantic takes a TypeError for a fault of ours
     pairs = []
     for key, entry in value.items():
         text = str(entry).lower() if isinstance(entry, bool) else str(entry)

@@ -1,0 +1,5 @@
+"""``python -m discoverd``."""
+
+from discoverd.cli import main
+
+main()
