@@ -1,0 +1,52 @@
+"""What all tests share: the repository as import root, and the last words of a run.
+
+The last lines say which suites were skipped and why, and what was measured.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+REPO = Path(__file__).resolve().parents[1]
+# Helpers are imported as tests.<module>, whichever way pytest was started.
+if str(REPO) not in sys.path:
+    sys.path.insert(0, str(REPO))
+
+#: ``record_property("measured ...", value)`` puts a figure into the last lines.
+MEASURED = "measured "
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+    """After all else: figures, then what was left out. Tests that skip one by one are one line a reason."""
+    yield
+    stats = terminalreporter.stats
+    figures = [
+        (report.nodeid, name.removeprefix(MEASURED), value)
+        for reports in stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, value in report.user_properties
+        if name.startswith(MEASURED)
+    ]
+    if figures:
+        terminalreporter.section("measured")
+        for _, name, value in figures:
+            terminalreporter.line(f"{name}: {value}")
+    skipped: Counter[tuple[str, str]] = Counter()
+    for report in stats.get("skipped", []):
+        if isinstance(report.longrepr, tuple):
+            suite = str(Path(report.nodeid.partition("::")[0]).parent)
+            skipped[suite, report.longrepr[2].removeprefix("Skipped: ")] += 1
+    if skipped:
+        terminalreporter.section("skipped suites")
+        for (suite, reason), count in sorted(skipped.items()):
+            terminalreporter.line(f"{suite}, {count} tests: {reason}")

@@ -1,0 +1,97 @@
+"""The real ``docker compose``: the one that is there, or else Debian's plugin from the test cache."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from tests.real.debian import fetch, need, which
+from tests.real.engine import DockerError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.real.engine import Engine
+
+#: Debian 12's own package is Compose 1; this one is a static plugin that runs there as well.
+PLUGIN_SUITE = "trixie"
+PLUGIN = "usr/libexec/docker/cli-plugins/docker-compose"
+#: Seconds for one compose command, a build included.
+TIMEOUT = 280.0
+
+
+def plugin_environment() -> dict[str, str]:
+    """What to add to the environment so that ``docker compose`` works; nothing where it does already.
+
+    Raises UnavailableError where the plugin is missing and cannot be fetched.
+    """
+    docker = need("docker", "docker.io")
+    if subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0:
+        return {}
+    root = fetch("docker-compose", PLUGIN_SUITE)
+    config = root.parent / "docker-config"
+    link = config / "cli-plugins" / "docker-compose"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.exists():
+        fresh = link.with_name(f".{os.getpid()}")
+        fresh.symlink_to(root / PLUGIN)
+        fresh.replace(link)
+    return {"DOCKER_CONFIG": str(config)}
+
+
+class Compose:
+    """Compose projects on one engine, all of which :meth:`close` removes."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.engine = engine
+        self.env = engine.env | plugin_environment()
+        self._folder = folder
+        self._files: dict[str, Path] = {}
+
+    def up(self, project: str, source: str | Path, *args: str, env: dict[str, str] | None = None) -> None:
+        """Start a project in the background from a file, or the text of one; ``args`` are those of ``up``."""
+        if isinstance(source, str):
+            path = self._folder / f"{project}.yml"
+            path.write_text(source)
+        else:
+            path = source
+        self._files[project] = path
+        self.run(project, "up", "--detach", "--quiet-pull", *args, env=env)
+
+    def scale(self, project: str, **services: int) -> None:
+        """Have so many containers of each service, and leave the others as they are."""
+        scales = [word for name, count in services.items() for word in ("--scale", f"{name}={count}")]
+        self.run(project, "up", "--detach", "--no-recreate", *scales, *services)
+
+    def down(self, project: str) -> None:
+        """Remove a project: containers, networks, volumes, and the images built for it."""
+        self.run(project, "down", "--volumes", "--rmi", "local", "--remove-orphans", "--timeout", "1")
+        del self._files[project]
+
+    def run(self, project: str, *args: str, env: dict[str, str] | None = None, check: bool = True) -> str:
+        """``docker compose ARGS`` for a project that was started here; its output, stripped."""
+        done = subprocess.run(
+            [which("docker") or "docker", "compose", "-p", project, "-f", str(self._files[project]), *args],
+            env=self.env | (env or {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+        if check and done.returncode:
+            raise DockerError(f"docker compose {' '.join(args)}: {done.stderr.strip()[-2000:]}")
+        return done.stdout.strip()
+
+    def containers(self, project: str, service: str = "") -> list[str]:
+        """The ids of a project's containers, stopped ones included, as the engine lists them."""
+        filters = [f"label=com.docker.compose.project={project}"]
+        if service:
+            filters.append(f"label=com.docker.compose.service={service}")
+        options = [word for each in filters for word in ("--filter", each)]
+        return self.engine.docker("ps", "--all", "--quiet", "--no-trunc", *options).split()
+
+    def close(self) -> None:
+        for project in list(self._files):
+            self.down(project)

@@ -1,0 +1,205 @@
+"""Fixtures that are real: engines, Compose projects, Consul agents, and discoverd as a process.
+
+Where one cannot be had, the tests that ask for it are skipped with the reason; with ``CI`` set
+they fail instead, so that a pipeline that tests nothing is not green.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from itertools import count
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from tests.real import engine as engines
+from tests.real.compose import Compose
+from tests.real.consul import ConsulAgent, ConsulCluster
+from tests.real.debian import UnavailableError, need
+from tests.real.engine import Engine, HostedEngine
+from tests.real.server import Server
+from tests.real.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+    from pathlib import Path
+
+#: Seconds for one test with its fixtures: the first may install and start an engine.
+TIMEOUT = 600
+DOCKER = {"engine", "engine_host", "own_engine", "compose", "containers"}
+CONSUL = {"consul_agent", "consul_cluster"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by the real thing they ask for."""
+    for item in items:
+        wanted = set(getattr(item, "fixturenames", ()))
+        if wanted & (DOCKER | CONSUL):
+            item.add_marker(pytest.mark.timeout(TIMEOUT))
+        if wanted & DOCKER:
+            item.add_marker(pytest.mark.docker)
+        if wanted & CONSUL:
+            item.add_marker(pytest.mark.consul)
+
+
+def left_out(reason: UnavailableError) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(f"CI is set, so this may not be skipped: {reason}", pytrace=False)
+    pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def session() -> Generator[Session]:
+    """This run: its id, its label, its folder; the end of it leaves the machine as it was."""
+    session = Session()
+    yield session
+    session.close()
+
+
+@pytest.fixture(scope="session")
+def engine(session: Session) -> Generator[Engine]:
+    """A real Docker Engine that all tests share: never stop it, and touch only what you made in it."""
+    try:
+        found = engines.find(session)
+    except UnavailableError as reason:
+        left_out(reason)
+    yield found
+    found.remove_all()
+    if isinstance(found, HostedEngine):
+        found.close()
+
+
+@pytest.fixture
+def engine_host(session: Session) -> Generator[Callable[..., HostedEngine]]:
+    """A factory of further Docker hosts, ``engine_host(name, number)``: yours to stop, kill and freeze."""
+    hosts: list[HostedEngine] = []
+    numbers = count(1)
+
+    def start(name: str = "", number: int = 0) -> HostedEngine:
+        number = number or next(numbers)
+        try:
+            host = engines.another(session, name or f"h{number}", number)
+        except UnavailableError as reason:
+            left_out(reason)
+        hosts.append(host)
+        return host
+
+    yield start
+    for host in hosts:
+        host.close()
+
+
+@pytest.fixture
+def own_engine(engine_host: Callable[..., HostedEngine]) -> HostedEngine:
+    """One engine of this test's own."""
+    return engine_host()
+
+
+@pytest.fixture
+def unique() -> Callable[[str], str]:
+    """A name of this test's own: ``unique("shop")`` is ``shop`` and six hex digits."""
+    return lambda name: f"{name}{secrets.token_hex(3)}"
+
+
+class Containers:
+    """Containers and networks of one test on one engine; all are removed at its end."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._containers: list[str] = []
+        self._networks: list[str] = []
+
+    def run(self, name: str, *options: str, command: Iterable[str] = ()) -> str:
+        """Start one that waits, or runs ``command``; its full id."""
+        self._containers.append(name)
+        made = self._containers[-1] = self.engine.run(name, *options, command=tuple(command))
+        return made
+
+    def network(self, name: str, *options: str) -> str:
+        made = self.engine.docker("network", "create", "--label", self.engine.session.label, *options, name)
+        self._networks.append(made)
+        return made
+
+    def close(self) -> None:
+        if self._containers:
+            self.engine.docker("rm", "--force", "--volumes", *self._containers, check=False)
+        if self._networks:
+            self.engine.docker("network", "rm", *self._networks, check=False)
+
+
+@pytest.fixture
+def containers(engine: Engine) -> Generator[Containers]:
+    """Containers of this test in the shared engine."""
+    made = Containers(engine)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def compose(engine: Engine, tmp_path: Path) -> Generator[Compose]:
+    """Compose projects of this test in the shared engine."""
+    try:
+        made = Compose(engine, tmp_path)
+    except UnavailableError as reason:
+        left_out(reason)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def consul_agent(session: Session) -> Generator[ConsulAgent]:
+    """A dev agent, started: ``.url``, ``.dns_port``, ``.api``; yours to stop and start again."""
+    try:
+        agent = ConsulAgent(session.root / f"consul-{secrets.token_hex(3)}", "dev", dev=True)
+    except UnavailableError as reason:
+        left_out(reason)
+    agent.start()
+    yield agent
+    agent.kill()
+
+
+@pytest.fixture
+def consul_cluster(session: Session) -> Generator[Callable[[], ConsulCluster]]:
+    """A factory of clusters: three servers and a client agent, with a leader."""
+    clusters: list[ConsulCluster] = []
+
+    def start() -> ConsulCluster:
+        try:
+            cluster = ConsulCluster(session.root / f"consul-{secrets.token_hex(3)}")
+        except UnavailableError as reason:
+            left_out(reason)
+        clusters.append(cluster)
+        cluster.start()
+        return cluster
+
+    yield start
+    for cluster in clusters:
+        cluster.close()
+
+
+@pytest.fixture
+def discoverd(tmp_path: Path) -> Generator[Callable[..., Server]]:
+    """A factory of discoverd processes, ``discoverd(*flags, docker=engine, config="...", ...)``.
+
+    ``docker`` is an engine, its URL, or several of them; without it no engine is watched. It
+    returns once the sockets are bound. A process that leaves a traceback fails the test.
+    """
+    try:
+        need("dig", "bind9-dnsutils")
+    except UnavailableError as reason:
+        left_out(reason)
+    servers: list[Server] = []
+
+    def start(*flags: str, docker: Engine | str | Iterable[Engine | str] = (), **options: Any) -> Server:
+        sources = [docker] if isinstance(docker, (Engine, str)) else list(docker)
+        urls = [each.url if isinstance(each, Engine) else each for each in sources]
+        named = [word for url in urls for word in ("--docker", url)]
+        server = Server(tmp_path / f"discoverd{len(servers)}", *named, *flags, **options)
+        servers.append(server)
+        server.wait_listening()
+        return server
+
+    yield start
+    for server in servers:
+        server.close()

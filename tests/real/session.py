@@ -1,0 +1,187 @@
+"""One run of the tests on this machine: its folder, its range of addresses, and the end of both.
+
+Whatever a run starts or makes carries its id. A run that was killed leaves its folder behind;
+the next one finds that nobody holds its lock any more and clears up after it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import TextIO
+
+from tests.real.debian import UnavailableError, locked, need, which
+from tests.wait import until
+
+#: 10.<slot>.0.0/16 is a run's own; ``ip link add`` of the bridge named after it is what reserves it.
+SLOTS = range(201, 250)
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+DAEMONS = ("dockerd", "containerd", "containerd-shim", "consul")
+PREFIX = f"discoverd-test-{os.geteuid()}-"
+
+
+class Session:
+    """A run's identity. ``root`` is its folder, ``label`` what everything inside engines carries."""
+
+    def __init__(self) -> None:
+        base = Path(tempfile.gettempdir())
+        with locked(base / f"{PREFIX}start.lock"):
+            for left in base.glob(f"{PREFIX}????????/lock"):
+                if handle := _take(left):
+                    with handle:
+                        clear(left.parent)
+            self.id = secrets.token_hex(4)
+            self.root = base / f"{PREFIX}{self.id}"
+            self.root.mkdir(mode=0o700)
+            (self.root / "lock").touch()
+            lock = _take(self.root / "lock")
+        assert lock
+        self._lock: TextIO = lock
+        self._slot = 0
+
+    @property
+    def label(self) -> str:
+        return f"discoverd.test={self.id}"
+
+    @property
+    def slot(self) -> int:
+        """The run's number among those on this machine now; 10.<slot>.0.0/16 and a bridge are its own.
+
+        Raises UnavailableError without the right to make network interfaces.
+        """
+        if not self._slot:
+            if os.geteuid() != 0:
+                raise UnavailableError("an engine of the tests' own needs root")
+            need("ip", "iproute2")
+            taken = _routed()
+            for slot in SLOTS:
+                ours = IPv4Network(f"10.{slot}.0.0/16")
+                if not any(ours.overlaps(network) for network in taken) and _ip(
+                    "link", "add", bridge(slot), "type", "bridge"
+                ):
+                    (self.root / "slot").write_text(str(slot))
+                    if FORWARDING.read_text().strip() == "0":  # a daemon is about to change that
+                        (self.root / "forwarding").touch()
+                    self._slot = slot
+                    break
+            else:
+                raise UnavailableError(
+                    "no network bridge can be made here, or 10.201-249.0.0/16 is all in use"
+                )
+        return self._slot
+
+    def close(self) -> None:
+        clear(self.root)
+        self._lock.close()
+
+
+def bridge(slot: int) -> str:
+    return f"dd{slot}"
+
+
+def _take(path: Path) -> TextIO | None:
+    """The lock, or None while the run that made it lives."""
+    handle = path.open("a")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        return None
+    return handle
+
+
+def _ip(*arguments: str) -> bool:
+    return subprocess.run([which("ip") or "ip", *arguments], capture_output=True, check=False).returncode == 0
+
+
+def _routed() -> list[IPv4Network]:
+    command = [which("ip") or "ip", "-4", "route", "show", "table", "all"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    # "10.0.0.0/8 via ...", "local 10.0.0.1 dev ...", but not "default via ..."
+    targets = re.findall(r"^(?:[a-z]+ )?(\d[\d./]*)", shown, re.MULTILINE)
+    return [IPv4Network(target, strict=False) for target in targets]
+
+
+def clear(root: Path) -> None:
+    """End what runs from this folder, take back its mounts, namespaces, links and rules, and remove it."""
+    for daemon in ("dockerd", ""):  # first what would start the others again
+        victims = _processes(root, daemon)
+        for pid in victims:
+            send(pid, signal.SIGKILL)
+        until(
+            lambda victims=victims: not any(alive(pid) for pid in victims),  # type: ignore[misc]
+            message=f"the processes of {root} end: {sorted(victims)}",
+        )
+    for mount in reversed([line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]):
+        if mount.startswith(f"{root}/"):
+            subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)
+    if (root / "slot").is_file():
+        _release(root, int((root / "slot").read_text()))
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def _release(root: Path, slot: int) -> None:
+    for namespace in Path("/run/netns").glob(f"{bridge(slot)}-*"):
+        _ip("netns", "del", namespace.name)
+    for link in Path("/sys/class/net").glob(f"{bridge(slot)}v*"):
+        _ip("link", "del", link.name)
+    for table in ("filter", "nat") if which("iptables") else ():
+        iptables = [which("iptables") or "iptables", "-w", "-t", table]
+        rules = subprocess.run([*iptables, "-S"], capture_output=True, text=True, check=False).stdout
+        for rule in rules.splitlines():
+            words = rule.split()
+            ours = bridge(slot) in words or any(word.startswith(f"10.{slot}.") for word in words)
+            if ours and words[0] == "-A":
+                subprocess.run([*iptables, "-D", *words[1:]], capture_output=True, check=False)
+    _ip("link", "del", bridge(slot))  # last: while it is there, the slot is taken
+    if (root / "forwarding").is_file() and not any(Path("/sys/class/net").glob("dd2*")):
+        FORWARDING.write_text("0")
+        subprocess.run(["iptables", "-w", "-P", "FORWARD", "ACCEPT"], check=False)
+
+
+def _processes(root: Path, daemon: str) -> set[int]:
+    """The daemons started from this folder, with all below them, or only those called ``daemon``."""
+    parents: dict[int, int] = {}
+    found: set[int] = set()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            stat = (entry / "stat").read_text()
+        except OSError:  # it ended while we looked
+            continue
+        pid = int(entry.name)
+        parents[pid] = int(stat.rpartition(")")[2].split()[1])
+        name = Path(command[0]).name
+        ours = any(f"{root}/" in word for word in command[1:])
+        if ours and (name == daemon if daemon else name.startswith(DAEMONS)):
+            found.add(pid)
+    if not daemon:
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+    return found
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that ended but was never waited for does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
