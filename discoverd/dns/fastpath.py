@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from discoverd.dns.wire import Prepared
+    from discoverd.model import IPAddress
     from discoverd.views import View
 
 #: Types whose answers are kept; a flood of other types must not push them out. 65 is HTTPS, which
@@ -98,6 +99,12 @@ class Fastpath:
             for store, key in self._dependents.pop(name, ()):
                 store.rings.pop(key, None)
                 store.prepared.pop(key, None)
+
+    def drop_addresses(self, addresses: Iterable[IPAddress]) -> None:
+        """Forget whose addresses these were as askers, and their reverse names."""
+        for address in addresses:
+            self.askers.pop(str(address), None)
+            self.drop((address.reverse_pointer,))
 
     def clear(self) -> None:
         """Forget everything: networks, views or the state of a source changed."""

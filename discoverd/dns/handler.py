@@ -39,7 +39,9 @@ class Foreign:
 
     packet: bytes
     query: Query
-    store: Store
+    tcp: bool
+    #: What is advertised to the asker, in octets.
+    udp_size: int
 
 
 Reply = bytes | Foreign | None
@@ -109,7 +111,7 @@ class Handler:
             outcome: Outcome = self._local.resolve(query.question, store.view, ip_address(own) if own else None)
             if isinstance(outcome, NotOurs):
                 if store.may_recurse and query.flags & message.RD:
-                    return Foreign(packet, query, store)
+                    return Foreign(packet, query, tcp, self.fastpath.udp_size)
                 return self._short(query, store, message.REFUSED)
             prepared = wire.prepare(outcome, key)
             self.fastpath.learn(store, key, prepared)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Tries to find one port that is free for both UDP and TCP when any port will do.
 ANY_PORT_TRIES = 20
+#: Addresses that systemd-resolved's stub listener stands in the way of.
+HELD_BY_RESOLVED = ("127.0.0.53:53", "0.0.0.0:53", "[::]:53")
 
 
 class BindError(Exception):
@@ -35,6 +37,14 @@ class Listener:
     udp: socket.socket
     tcp: socket.socket
 
+    @property
+    def name(self) -> str:
+        return _name(self.host, self.port)
+
+    def close(self) -> None:
+        self.udp.close()
+        self.tcp.close()
+
 
 def bind(host: str, port: int) -> Listener:
     """Bind UDP and TCP to one address; port 0 takes any that is free for both. Raises BindError."""
@@ -43,7 +53,7 @@ def bind(host: str, port: int) -> Listener:
         try:
             datagrams = udp.bind(family, host, port)
         except OSError as error:
-            raise BindError(_explain(host, port, "UDP", error)) from None
+            raise BindError(explain(_name(host, port), port, "UDP", error)) from None
         bound = datagrams.getsockname()[1]
         try:
             stream = _bind_tcp(family, host, bound)
@@ -51,7 +61,7 @@ def bind(host: str, port: int) -> Listener:
             datagrams.close()
             if port == 0 and error.errno == errno.EADDRINUSE and attempt + 1 < ANY_PORT_TRIES:
                 continue
-            raise BindError(_explain(host, bound, "TCP", error)) from None
+            raise BindError(explain(_name(host, bound), bound, "TCP", error)) from None
         return Listener(host, bound, datagrams, stream)
     raise AssertionError  # the last attempt returns or raises
 
@@ -70,11 +80,15 @@ def _bind_tcp(family: int, host: str, port: int) -> socket.socket:
     return sock
 
 
-def _explain(host: str, port: int, protocol: str, error: OSError) -> str:
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _name(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def explain(where: str, port: int, protocol: str, error: OSError) -> str:
+    """One line on why an address cannot be listened on, and what to do about it."""
     text = f"cannot listen on {where} ({protocol}): {error.strerror or error}"
     if error.errno == errno.EADDRINUSE:
-        if port == 53 and (host in ("127.0.0.53", "0.0.0.0", "::")):  # noqa: S104 - compared, not bound
+        if where in HELD_BY_RESOLVED:
             text += (
                 "; systemd-resolved usually holds port 53: set DNSStubListener=no in"
                 " /etc/systemd/resolved.conf, or listen on one address instead of all"
@@ -111,10 +125,18 @@ class DnsServer:
         for datagrams in self.udp:
             datagrams.start(loop)
 
-    async def stop(self) -> None:
+    async def stop_accepting(self) -> None:
+        """Answer the datagrams that have arrived, take no more, and no more connections."""
         loop = asyncio.get_running_loop()
         for datagrams in self.udp:
             datagrams.stop(loop)
+        for stream in self.tcp:
+            stream.stop_accepting()
+
+    async def stop(self) -> None:
+        """Close everything, after the replies that are being written have left."""
+        for datagrams in self.udp:
+            datagrams.close()
         for stream in self.tcp:
             await stream.stop()
 

@@ -42,10 +42,13 @@ class TcpEndpoint:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: Connection(self), sock=self.sock, backlog=BACKLOG)
 
-    async def stop(self) -> None:
-        """Accept nothing more; let replies that are being written leave, then close."""
+    def stop_accepting(self) -> None:
         if self._server is not None:
             self._server.close()
+
+    async def stop(self) -> None:
+        """Let replies that are being written leave, then close."""
+        self.stop_accepting()
         for connection in tuple(self.connections):
             connection.close()
 

@@ -27,9 +27,14 @@ LARGEST_QUERY = 4096
 #: Socket buffers in octets: a burst of some thousand queries waits instead of being lost.
 BUFFER = 4 * 1024 * 1024
 
+#: ip(7); the socket module has had it since Python 3.14 only.
+IP_PKTINFO = 8
 _IN_PKTINFO = struct.Struct("@i4s4s")
 _IN6_PKTINFO = struct.Struct("@16si")
 _ANCILLARY_SPACE = socket.CMSG_SPACE(max(_IN_PKTINFO.size, _IN6_PKTINFO.size))
+
+#: What to answer with to a query without OPT, and its size limit.
+WITHOUT_OPT = (b"", PLAIN_UDP)
 
 Ancillary = list[tuple[int, int, bytes]]
 
@@ -45,7 +50,7 @@ def bind(family: int, host: str, port: int) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         else:
-            sock.setsockopt(socket.IPPROTO_IP, socket.IP_PKTINFO, 1)
+            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
         sock.bind((host, port))
@@ -58,7 +63,7 @@ def bind(family: int, host: str, port: int) -> socket.socket:
 def asked_address(ancillary: Ancillary) -> str | None:
     """The address a packet was sent to, from its control data."""
     for level, kind, data in ancillary:
-        if level == socket.IPPROTO_IP and kind == socket.IP_PKTINFO:
+        if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
             return socket.inet_ntop(socket.AF_INET, _IN_PKTINFO.unpack_from(data)[2])
         if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
             return socket.inet_ntop(socket.AF_INET6, _IN6_PKTINFO.unpack_from(data)[0])
@@ -81,9 +86,11 @@ class UdpEndpoint:
         loop.add_reader(self.sock.fileno(), self._drain)
 
     def stop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Answer what has arrived, then close."""
+        """Answer what has arrived and take no more; replies that are under way may still leave."""
         loop.remove_reader(self.sock.fileno())
         self._drain()
+
+    def close(self) -> None:
         self.sock.close()
 
     def _drain(self) -> None:
@@ -101,8 +108,9 @@ class UdpEndpoint:
             store = askers.get(peer[0])
             form = FORMS.get(packet[2:12])
             if store is not None and form is not None:
+                opt: tuple[bytes, int] | None
                 if form < 2:
-                    question, opt = packet[12:], (b"", PLAIN_UDP)
+                    question, opt = packet[12:], WITHOUT_OPT
                 else:
                     question, opt = packet[12:-OPT_SIZE], opts.get(packet[-OPT_SIZE:])
                 ring = store.rings.get(question.lower())

@@ -154,7 +154,10 @@ def _rdata(data: Data) -> dnslib.RD:
             times = (data.serial, data.refresh, data.retry, data.expire, data.minimum)
             return dnslib.SOA(data.primary, data.mailbox, times)
         case HinfoData():
-            strings = (data.cpu.encode(), data.os.encode())
+            return _strings((data.cpu.encode(), data.os.encode()))
         case _:
-            strings = data.strings
+            return _strings(data.strings)
+
+
+def _strings(strings: tuple[bytes, ...]) -> dnslib.RD:
     return dnslib.RD(b"".join(bytes([len(s)]) + s for s in strings))

@@ -1,0 +1,263 @@
+"""The composition root: everything is made and joined here, start-up and shut-down top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from discoverd import __version__
+from discoverd.config import ConfigError
+from discoverd.dns import server as dns
+from discoverd.dns.fastpath import Fastpath
+from discoverd.dns.forwarding import Forwarding
+from discoverd.dns.handler import Handler
+from discoverd.host import HostAddresses
+from discoverd.http.api import Api
+from discoverd.metrics import Metrics
+from discoverd.registry import Change, Registry
+from discoverd.resolver.forward import Forwarder, Upstream
+from discoverd.resolver.local import Local, Settings
+from discoverd.resolver.select import Policy
+from discoverd.sources.docker import DockerSettings, DockerSource
+from discoverd.sources.static import StaticSource
+from discoverd.supervise import keep_running, spawn
+from discoverd.views import Views
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from discoverd.config import Config, DockerConfig, Endpoint
+    from discoverd.model import IPAddress
+
+log = logging.getLogger("discoverd")
+
+#: Seconds that questions under way have to be answered once the server is told to stop.
+LAST_ANSWERS_SECONDS = 2.0
+
+
+class StartError(Exception):
+    """The server cannot start on this machine; the text is one line that says why and what to do."""
+
+
+async def run(config: Config, *, reload: Callable[[], Config]) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again. Raises StartError."""
+    app = App(config)
+    await app.start()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop_or_exit() -> None:
+        if stop.is_set():
+            os._exit(1)  # asked twice: whatever hangs is left behind
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop_or_exit)
+    loop.add_signal_handler(signal.SIGHUP, lambda: app.reload(reload))
+    async with asyncio.TaskGroup() as group:
+        running = spawn(group, "sources", app.run_sources())
+        await stop.wait()
+        log.info("stopping")
+        await app.stop()
+        running.cancel()
+
+
+class App:
+    """One configured server. Public parts are what tests and benches compose with."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.registry = Registry()
+        self.host_addresses = HostAddresses()
+        self.views = Views(self.registry, self.host_addresses)
+        self.local = Local(self.registry, settings_of(config))
+        self.fastpath = Fastpath(config.dns.udp_size)
+        self.forwarding = Forwarding(forwarder_of(config))
+        self.handler = Handler(
+            self.local, self.views, self.fastpath, version=__version__, may_recurse=self._may_recurse
+        )
+        self.registry.subscribe(self._changed)
+        self.static = StaticSource(self.registry.writer("static", "static"), config.services)
+        self._wanted_engines = engines_of(config)
+        self._engines: dict[DockerSettings, asyncio.Task[None]] = {}
+        self._engines_changed = asyncio.Event()
+        for settings in self._wanted_engines:
+            self.registry.writer(f"docker/{settings.name}", "docker")
+        self.listeners: list[dns.Listener] = []
+        self.server: dns.DnsServer | None = None
+        self._runner: web.AppRunner | None = None
+
+    # -- start and stop -------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Bind, publish what is static, and serve. Raises StartError with nothing left open."""
+        self.static.reload(self.config.services)
+        try:
+            for endpoint in self.config.listen:
+                self.listeners += [dns.bind(host, endpoint.port) for host in hosts_of(endpoint)]
+        except dns.BindError as error:
+            for listener in self.listeners:
+                listener.close()
+            raise StartError(str(error)) from None
+        self.server = dns.DnsServer(self.listeners, self.handler, self.forwarding.take)
+        await self._start_http(Metrics(self.registry, self.server))
+        # what was made so far stays for good: the collector need not look at it again (1-3% a question)
+        gc.freeze()
+        await self.server.start()
+        for listener in self.listeners:
+            log.info("listening on dns://%s", listener.name)
+        self._say_what_answers()
+
+    async def stop(self) -> None:
+        """Stop accepting, answer what is in flight, close."""
+        if self.server is not None:
+            await self.server.stop_accepting()
+            await self.forwarding.finish(LAST_ANSWERS_SECONDS)
+            await self.server.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _start_http(self, metrics: Metrics) -> None:
+        endpoint = self.config.http.listen
+        if endpoint is None:
+            return
+        api = Api(self.registry, self.local, self.views, metrics.expose)
+        self._runner = web.AppRunner(api.application(), access_log=None, handle_signals=False)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, endpoint.host or None, endpoint.port, shutdown_timeout=1).start()
+        except OSError as error:
+            for listener in self.listeners:
+                listener.close()
+            await self._runner.cleanup()
+            raise StartError(dns.explain(str(endpoint), endpoint.port, "HTTP", error)) from None
+        for address in self._runner.addresses:
+            host = f"[{address[0]}]" if ":" in address[0] else address[0]
+            log.info("listening on http://%s:%d", host, address[1])
+
+    def _say_what_answers(self) -> None:
+        """Lines that answer when they are pasted into a shell."""
+        services = list(dict.fromkeys(s.name for s in self.config.services))[:3]
+        listener = self.listeners[0]
+        for name in services:
+            where = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listener.host, listener.host)  # noqa: S104
+            log.info("try: dig @%s -p %d %s.%s", where, listener.port, name, self.config.domains[0])
+
+    # -- sources --------------------------------------------------------------------------
+
+    async def run_sources(self) -> None:
+        """Run every engine's watcher and the housekeeping; start and end watchers as a reload says."""
+        async with asyncio.TaskGroup() as group:
+            spawn(group, "housekeeping", self._keep_house())
+            while True:
+                self._engines_changed.clear()
+                for settings in self._engines.keys() - set(self._wanted_engines):
+                    self._engines.pop(settings).cancel()
+                    self.registry.forget(f"docker/{settings.name}")
+                for settings in self._wanted_engines:
+                    if settings not in self._engines:
+                        name = f"docker/{settings.name}"
+                        source = DockerSource(settings, self.registry.writer(name, "docker"))
+                        self._engines[settings] = spawn(group, name, keep_running(name, source.run))
+                await self._engines_changed.wait()
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            self.registry.expire()
+
+    def reload(self, read: Callable[[], Config]) -> None:
+        """Take over what can change while serving; a wrong configuration changes nothing."""
+        try:
+            config = read()
+        except ConfigError as error:
+            log.error("not reloaded, the running configuration is kept: %s", error.line)  # noqa: TRY400
+            return
+        for key in ("listen", "workers", "state_dir"):
+            if getattr(config, key) != getattr(self.config, key):
+                log.warning("%s has changed: it takes effect at the next start", key)
+        if config.http != self.config.http:
+            log.warning("http has changed: it takes effect at the next start")
+        self.config = config
+        self.local.settings = settings_of(config)
+        self.forwarding.forwarder = forwarder_of(config)
+        self.static.reload(config.services)
+        self._wanted_engines = engines_of(config)
+        self._engines_changed.set()
+        self.fastpath.clear()
+        logging.getLogger("discoverd").setLevel(config.log.level.upper())
+        log.info("reloaded %s", config.path or "the configuration")
+
+    # -- joints ---------------------------------------------------------------------------
+
+    def _changed(self, change: Change) -> None:
+        if change.everything:
+            self.host_addresses.forget()
+            self.fastpath.clear()
+            return
+        self.fastpath.drop(change.names)
+        self.fastpath.drop_addresses(change.addresses)
+
+    def _may_recurse(self, asker: IPAddress) -> bool:
+        return self.forwarding.possible and any(asker in network for network in self.config.forward.allow)
+
+
+def settings_of(config: Config) -> Settings:
+    """What of the configuration decides answers."""
+    return Settings(
+        domains=config.domains,
+        ttl=config.ttl,
+        negative_ttl=config.dns.negative_ttl,
+        bare_names=config.dns.bare_names,
+        policy=Policy(strict=config.scope == "strict", fail_open=config.health.when_none == "all"),
+    )
+
+
+def forwarder_of(config: Config) -> Forwarder:
+    zones = {name: [Upstream(s.host, s.port) for s in servers] for name, servers in config.forward.zones.items()}
+    return Forwarder([Upstream(s.host, s.port) for s in config.forward.upstreams], zones)
+
+
+def engines_of(config: Config) -> tuple[DockerSettings, ...]:
+    """The configured engines, each under a name of its own."""
+    taken: set[str] = set()
+    engines = []
+    for number, engine in enumerate(config.docker):
+        name = engine.name or engine_name(engine, number)
+        while name in taken:
+            name += "-2"
+        taken.add(name)
+        engines.append(
+            DockerSettings(
+                url=engine.url,
+                name=name,
+                host_address=engine.host_address,
+                tls_ca=engine.tls_ca,
+                tls_cert=engine.tls_cert,
+                tls_key=engine.tls_key,
+                tls_verify=engine.tls_verify,
+                only_enabled=engine.only_enabled,
+                names=engine.names,
+                resync_seconds=engine.resync_seconds,
+            )
+        )
+    return tuple(engines)
+
+
+def engine_name(engine: DockerConfig, number: int) -> str:
+    """``local`` for a socket, the host for ``tcp://``."""
+    if engine.url.startswith("unix:"):
+        return "local" if number == 0 else f"local-{number + 1}"
+    host = engine.url.partition("://")[2].rpartition("@")[2]
+    return host.rpartition(":")[0].strip("[]") or host
+
+
+def hosts_of(endpoint: Endpoint) -> tuple[str, ...]:
+    """The addresses to bind for one ``--listen``: ``:53`` is both wildcards."""
+    return (endpoint.host,) if endpoint.ip is not None else ("0.0.0.0", "::")  # noqa: S104 - as asked for

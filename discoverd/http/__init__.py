@@ -1,0 +1,1 @@
+"""The HTTP side: API, metrics and health, on aiohttp."""

@@ -1,0 +1,81 @@
+"""What is counted, in Prometheus' words. Counters of the hot path are plain integers read at a scrape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from discoverd.model import SourceState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.metrics_core import Metric
+
+    from discoverd.dns.server import DnsServer
+    from discoverd.registry import Registry
+
+
+class Metrics:
+    """Collects from the registry and the server when asked, so that counting costs nothing in between."""
+
+    def __init__(self, registry: Registry, server: DnsServer) -> None:
+        self._registry, self._server = registry, server
+        self._collectors = CollectorRegistry(auto_describe=False)
+        self._collectors.register(self)
+
+    def expose(self) -> bytes:
+        """The text exposition format, version 0.0.4."""
+        return generate_latest(self._collectors)
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._of_server()
+        yield from self._of_registry()
+
+    def _of_server(self) -> Iterator[Metric]:
+        queries = CounterMetricFamily("discoverd_dns_udp_queries", "UDP queries by path.", labels=["path"])
+        queries.add_metric(["fast"], sum(u.fast for u in self._server.udp))
+        queries.add_metric(["slow"], sum(u.slow for u in self._server.udp))
+        yield queries
+        yield CounterMetricFamily(
+            "discoverd_dns_udp_dropped_replies",
+            "Replies that the socket did not take.",
+            value=sum(u.dropped for u in self._server.udp),
+        )
+        yield GaugeMetricFamily(
+            "discoverd_dns_tcp_connections",
+            "Open TCP connections.",
+            value=sum(len(t.connections) for t in self._server.tcp),
+        )
+        yield CounterMetricFamily(
+            "discoverd_dns_tcp_refused_connections",
+            "TCP connections beyond the limits.",
+            value=sum(t.refused for t in self._server.tcp),
+        )
+
+    def _of_registry(self) -> Iterator[Metric]:
+        state = GaugeMetricFamily(
+            "discoverd_source_state", "1 for the state a source is in.", labels=["source", "state"]
+        )
+        instances = GaugeMetricFamily(
+            "discoverd_source_instances", "Instances a source knows.", labels=["source"]
+        )
+        synced = GaugeMetricFamily(
+            "discoverd_source_last_sync_timestamp_seconds", "Unix time of the last sync.", labels=["source"]
+        )
+        for status in self._registry.statuses():
+            for each in SourceState:
+                state.add_metric([status.name, each.value], float(status.state is each))
+            instances.add_metric([status.name], self._registry.count(status.name))
+            if status.last_sync is not None:
+                synced.add_metric([status.name], status.last_sync)
+        yield state
+        yield instances
+        yield synced
+        yield CounterMetricFamily(
+            "discoverd_registry_mass_removals",
+            "Refreshes that removed most of a large source at once.",
+            value=self._registry.mass_removals,
+        )
