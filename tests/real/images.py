@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 #: As pid 1 a shell ends on a signal only when it traps it; ``sleep`` would take the whole stop timeout.
 IDLE = "#!/bin/sh\ntrap 'exit 0' TERM INT\nsleep 2147483647 &\nwait\n"
 #: Not part of a slim image, and large.
-LEFT_OUT = {"__pycache__", "test", "tests", "idlelib", "tkinter", "turtledemo"} | {
-    "site-packages",
-    "dist-packages",
-}
+LEFT_OUT = {"__pycache__", "test", "tests", "idlelib", "tkinter", "turtledemo"}
+#: What was installed beside the library, and Debian's word against installing more.
+LEFT_OUT |= {"site-packages", "dist-packages", "EXTERNALLY-MANAGED"}
 CA_BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 
 
@@ -106,15 +105,19 @@ def python_rootfs() -> bytes:
     """
     tree = Rootfs()
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    # Debian's interpreter has its folders compiled in; any other goes where an image of Python has it.
+    prefix = "usr" if sys.base_prefix == "/usr" else "usr/local"
     binary = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
-    tree.file(binary, f"usr/local/bin/{version}", 0o755)
+    tree.file(binary, f"{prefix}/bin/{version}", 0o755)
     for name in ("python3", "python"):
-        tree.link(f"usr/local/bin/{name}", version)
+        tree.link(f"usr/local/bin/{name}", f"/{prefix}/bin/{version}")
     library = Path(os.__file__).parent
     modules = list(_standard_library(library))
     for path in modules:
-        tree.file(path, f"usr/local/lib/{version}/{path.relative_to(library)}")
-    _pip(tree, f"usr/local/lib/{version}/site-packages")
+        tree.file(path, f"{prefix}/lib/{version}/{path.relative_to(library)}")
+    _pip(
+        tree, "usr/lib/python3/dist-packages" if prefix == "usr" else f"usr/local/lib/{version}/site-packages"
+    )
     _shared_libraries(tree, [binary, *(path for path in modules if path.suffix == ".so")])
     _busybox(tree)
     bundle = _ca_bundle()
@@ -142,15 +145,15 @@ def _standard_library(library: Path) -> Iterator[Path]:
 
 
 def _pip(tree: Rootfs, site_packages: str) -> None:
-    """pip from the wheel that ensurepip carries, or else as the base interpreter has it installed."""
+    """pip, unpacked from the wheel that ensurepip installs."""
     import ensurepip
 
-    wheels = [
-        *(Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"),
-        *Path(sysconfig.get_config_var("WHEEL_PKG_DIR") or "/usr/share/python-wheels").glob("pip-*.whl"),
-    ]
+    elsewhere = Path(sysconfig.get_config_var("WHEEL_PKG_DIR") or "/nowhere")
+    wheels = [*(Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"), *elsewhere.glob("pip-*.whl")]
     if not wheels:
         raise UnavailableError("no image of this interpreter can be made: its ensurepip has no wheel of pip")
+    for wheel in elsewhere.glob("*.whl"):  # where they are part of the library, they are copied with it
+        tree.file(wheel, str(wheel)[1:])
     with zipfile.ZipFile(wheels[0]) as wheel:
         for name in wheel.namelist():
             if not name.endswith("/"):
