@@ -220,7 +220,9 @@ def settings_of(config: Config) -> Settings:
 
 
 def forwarder_of(config: Config) -> Forwarder:
-    zones = {name: [Upstream(s.host, s.port) for s in servers] for name, servers in config.forward.zones.items()}
+    zones = {
+        name: [Upstream(s.host, s.port) for s in servers] for name, servers in config.forward.zones.items()
+    }
     return Forwarder([Upstream(s.host, s.port) for s in config.forward.upstreams], zones)
 
 
