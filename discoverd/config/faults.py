@@ -86,8 +86,6 @@ class Origins:
             return f"{self._line(key)}: {dotted(key)} is missing: expected {wanted}"
         if kind == "value_error":
             expected = str(error["ctx"]["error"])
-        elif kind == "too_short":
-            expected = "expected at least one"
         elif kind in {"model_type", "model_attributes_type", "dict_type", "mapping_type"}:
             expected = "expected a table"
         else:
@@ -95,6 +93,9 @@ class Origins:
         return self.fault(key, error["input"], expected)
 
     def _in_file(self, key: KeyPath) -> KeyPath:
+        """Where a key stands in the file: engines may have moved, one table may be a list of one."""
+        if len(key) > 1 and key[1] == 0 and key[:2] not in self.lines:
+            return (*key[:1], *key[2:])
         if key[:1] == ("docker",) and len(key) > 1 and isinstance(key[1], int):
             return (*key[:1], self.moved.get(key[1], key[1]), *key[2:])
         return key

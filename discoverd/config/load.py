@@ -53,21 +53,12 @@ def load(
     machine = machine or this_machine()
     origins = Origins()
     raw: dict[str, Any] = {}
-    path, told = _find_file(flags, environ, cwd)
-    if path is not None:
-        raw = _read_file(path, told, origins)
+    path: Path | None = None
+    if found := _find_file(flags, environ, cwd):
+        path, told, data = found
+        raw = _parse(told, data, origins)
         _anchor_paths(raw, path.parent)
-    for setting in SETTINGS:
-        value = flags.get(setting.name)
-        giver = setting.flag
-        if not value and (text := environ.get(setting.variable, "").strip()):
-            value = [part.strip() for part in text.split(",") if part.strip()] if setting.repeatable else text
-            giver = setting.variable
-        if value:
-            if setting.key == ("docker",):
-                value = _chosen_engines(raw.get("docker"), list(value), origins)
-            _put(raw, setting.key, value)
-            origins.given[setting.key] = giver
+    _override(raw, flags, environ, origins)
     _fill_defaults(raw, environ, machine, origins)
     _anchor_paths(raw, cwd)
     try:
@@ -83,31 +74,41 @@ def load(
 
 def _find_file(
     flags: Mapping[str, str | Sequence[str] | None], environ: Mapping[str, str], cwd: Path
-) -> tuple[Path | None, str]:
-    """The file to read and how it is called in messages; one that was named explicitly must exist."""
+) -> tuple[Path, str, bytes] | None:
+    """The file to read, how it is called in messages, and its bytes; one that was named must be there."""
     named = ((f"{CONFIG_FLAG} ", flags.get("config")), (f"{CONFIG_VARIABLE}=", environ.get(CONFIG_VARIABLE)))
     for label, name in named:
         if name and isinstance(name, str):
+            told = shown(name, quoted=False)
             path = cwd / os.path.expanduser(name)  # noqa: PTH111  # Path.expanduser raises for an unknown user
-            if not path.exists():
-                raise ConfigError(f"{label}{shown(name, quoted=False)}: no such file")
-            return path, shown(name, quoted=False)
-    for path, name in ((cwd / LOCAL_FILE, LOCAL_FILE), (SYSTEM_FILE, str(SYSTEM_FILE))):
-        if path.exists():
-            return path, name
-    return None, ""
+            data = _read(path, told)
+            if data is None:
+                raise ConfigError(f"{label}{told}: no such file")
+            return path, told, data
+    for path, told in ((cwd / LOCAL_FILE, LOCAL_FILE), (SYSTEM_FILE, str(SYSTEM_FILE))):
+        if (data := _read(path, told)) is not None:
+            return path, told, data
+    return None
 
 
-def _read_file(path: Path, told: str, origins: Origins) -> dict[str, Any]:
+def _read(path: Path, told: str) -> bytes | None:
+    """A file's bytes, None where there is no file; raises ConfigError for one that cannot be read."""
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise ConfigError(f"{told}: {MAX_FILE_BYTES} bytes and more: expected a configuration file")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        raise ConfigError(f"{told}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError(f"{told}: {MAX_FILE_BYTES} bytes and more: expected a configuration file")
+    return data
+
+
+def _parse(told: str, data: bytes, origins: Origins) -> dict[str, Any]:
+    try:
         text = data.decode("utf-8-sig")
         values = tomllib.loads(text)
-    except OSError as error:
-        raise ConfigError(f"{told}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{told}:{line}: not UTF-8 text: expected TOML") from None
@@ -141,6 +142,27 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def _override(
+    raw: dict[str, Any],
+    flags: Mapping[str, str | Sequence[str] | None],
+    environ: Mapping[str, str],
+    origins: Origins,
+) -> None:
+    """Put what flags and variables say in place of what the file says."""
+    for setting in SETTINGS:
+        value, giver = flags.get(setting.name), setting.flag
+        if not value and (text := environ.get(setting.variable, "").strip()):
+            value = [part.strip() for part in text.split(",") if part.strip()] if setting.repeatable else text
+            giver = setting.variable
+        if value:
+            origins.given[setting.key] = giver
+            if setting.key == ("docker",):
+                urls = [value] if isinstance(value, str) else value
+                _put(raw, setting.key, _chosen_engines(raw.get("docker"), urls, origins))
+            else:
+                _put(raw, setting.key, value)
+
+
 def _put(raw: dict[str, Any], key: Sequence[str], value: Any) -> None:
     """Set a key of nested tables; a table that is none is left for validation to refuse."""
     first, *rest = key
@@ -150,7 +172,7 @@ def _put(raw: dict[str, Any], key: Sequence[str], value: Any) -> None:
         _put(table, rest, value)
 
 
-def _chosen_engines(tables: Any, urls: list[str], origins: Origins) -> list[Any]:
+def _chosen_engines(tables: Any, urls: Sequence[str], origins: Origins) -> list[Any]:
     """The engines that a flag or variable names; the file's tables keep what else they say of one."""
     known = {table.get("url"): i for i, table in enumerate(_listed(tables)) if isinstance(table, dict)}
     for position, url in enumerate(urls):

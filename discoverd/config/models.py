@@ -31,8 +31,10 @@ from discoverd.config.values import (
     Seconds,
     Secret,
     ServicePort,
+    Template,
     Text,
     Upstream,
+    as_filled_list,
     as_list,
     choice,
     label_or_none,
@@ -40,8 +42,9 @@ from discoverd.config.values import (
 )
 
 Listed = BeforeValidator(as_list)
-Names = Annotated[tuple[Domain, ...], Listed]
-Listens = Annotated[tuple[Listen, ...], Listed]
+Filled = BeforeValidator(as_filled_list)
+Names = Annotated[tuple[Domain, ...], Filled]
+Listens = Annotated[tuple[Listen, ...], Filled]
 Upstreams = Annotated[tuple[Upstream, ...], Listed]
 Networks = Annotated[tuple[Network, ...], Listed]
 Level = Annotated[Literal["debug", "info", "warning", "error"], choice("debug", "info", "warning", "error")]
@@ -72,11 +75,11 @@ class DockerConfig(Frozen):
     only_enabled: Boolean = Field(
         default=False, description="whether only containers with the label discoverd.enable=true are served"
     )
-    names: Boolean = Field(
-        default=True, description="whether containers answer to their own names beside their services"
+    names: Annotated[tuple[Template, ...], Listed] = Field(
+        default=(), description="templates of further names, such as {service}.{project} or {label:app}"
     )
     resync_seconds: Annotated[int, whole(5, 3600, "whole seconds from 5 to 3600")] = Field(
-        default=30, description="seconds between full lists, the safety net for changes that have no event"
+        default=45, description="seconds between full lists, the safety net for changes that have no event"
     )
 
 
@@ -145,7 +148,7 @@ class ServiceConfig(Frozen):
     scope: Annotated[str, PlainValidator(label_or_none)] = Field(
         default="", description="what the name is unique in; default: nothing"
     )
-    addresses: Annotated[tuple[IP, ...], Listed] = Field(description="IP addresses")
+    addresses: Annotated[tuple[IP, ...], Filled] = Field(description="IP addresses")
     port: PortNumber | None = Field(default=None, description="the TCP port, where one number says it all")
     ports: Annotated[tuple[ServicePort, ...], Listed] = Field(
         default=(), description='numbers, "name=80/tcp" or tables'
@@ -181,12 +184,9 @@ class Config(Frozen):
 
     listen: Listens = Field(
         default=(parse_listen("127.0.0.1:1053"),),
-        min_length=1,
         description="where DNS is served, UDP and TCP each",
     )
-    domains: Names = Field(
-        default=("docker",), min_length=1, description="suffixes that discoverd answers for"
-    )
+    domains: Names = Field(default=("docker",), description="suffixes that discoverd answers for")
     ttl: Seconds = Field(default=5, description="seconds that an answer may be cached")
     scope: Annotated[Literal["prefer", "strict"], choice("prefer", "strict")] = Field(
         default="prefer", description="what a container gets of a service it shares no network with"

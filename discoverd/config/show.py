@@ -1,4 +1,4 @@
-"""A configuration as people read it: the effective one as TOML, and questions to try it with."""
+"""A configuration as people read it: the effective one as TOML."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from discoverd.config.faults import dotted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from discoverd.config.endpoints import Endpoint
     from discoverd.config.models import Config
     from discoverd.config.toml_lines import KeyPath
 
@@ -28,7 +27,7 @@ def _table(values: Mapping[str, Any], key: KeyPath, origins: Mapping[KeyPath, st
             yield f"{dotted((name,))} = {_value(value)}" + (f"  # {origin}" if origin else "")
     for name, value in values.items():
         below = (*key, name)
-        if _is_table(value):
+        if _is_table(value) and value:
             yield f"\n[{dotted(below)}]"
             yield from _table(value, below, origins)
         elif _is_tables(value):
@@ -50,15 +49,3 @@ def _value(value: Any) -> str:
         return "[" + ", ".join(map(_value, value)) + "]"
     # JSON's texts, numbers and booleans are TOML's too, but for DEL, which only TOML wants escaped
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def dig_lines(config: Config, bound: Endpoint) -> list[str]:
-    """Commands that show discoverd at work: one for each of the first static services, asked at ``bound``.
-
-    A wildcard is asked at its loopback address.
-    """
-    loopback = "::1" if bound.ip is not None and bound.ip.version == 6 else "127.0.0.1"
-    server = loopback if bound.is_wildcard else bound.host
-    port = "" if bound.port == 53 else f" -p {bound.port}"
-    names = dict.fromkeys(f"{service.name}.{config.domains[0]}" for service in config.services)
-    return [f"dig @{server}{port} +short {name}" for name in list(names)[:3]]

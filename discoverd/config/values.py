@@ -20,6 +20,9 @@ from discoverd.config.endpoints import Endpoint, parse_ip, parse_listen, parse_n
 #: One week, the longest TTL that RFC 8767 section 4 calls sensible for a cache to honour.
 MAX_TTL_SECONDS = 604_800
 
+#: What a name template can hold, beside ``{label:KEY}``.
+TEMPLATE_FIELDS = frozenset({"service", "project", "scope", "name", "replica", "hostname", "id", "engine"})
+
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
@@ -66,6 +69,13 @@ def as_list(value: Any) -> list[Any]:
         return []
     if "off" in items:
         raise ValueError("expected off to stand alone")
+    return items
+
+
+def as_filled_list(value: Any) -> list[Any]:
+    """The same, with at least one item."""
+    if not (items := as_list(value)):
+        raise ValueError("expected at least one")
     return items
 
 
@@ -193,6 +203,18 @@ def _meta(value: Any) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+def parse_template(value: Any) -> str:
+    """A pattern with one ``{field}`` of TEMPLATE_FIELDS or ``{label:KEY}`` at least. Raises ValueError."""
+    fields = re.findall(r"\{([^{}]*)\}", value) if isinstance(value, str) else []
+    good = bool(fields) and not set(re.sub(r"\{[^{}]*\}", "", value)) & set("{}")
+    if not good or not all(
+        f in TEMPLATE_FIELDS or (f.startswith("label:") and f != "label:") for f in fields
+    ):
+        known = ", ".join(f"{{{name}}}" for name in sorted(TEMPLATE_FIELDS))
+        raise ValueError(f"expected a template with {known} or {{label:KEY}}")
+    return str(value)
+
+
 def label_or_none(value: Any) -> str:
     """A label, or nothing: the empty text. Raises ValueError."""
     return "" if value == "" else parse_label(value)
@@ -224,6 +246,7 @@ Domain = Annotated[str, PlainValidator(parse_domain)]
 Label = Annotated[str, PlainValidator(parse_label)]
 DockerUrl = Annotated[str, PlainValidator(parse_docker_url)]
 HttpUrl = Annotated[str, PlainValidator(parse_http_url)]
+Template = Annotated[str, PlainValidator(parse_template)]
 ServicePort = Annotated[PortSpec, PlainValidator(parse_port), _AS_TEXT]
 Meta = Annotated[
     tuple[tuple[str, str], ...], PlainValidator(_meta), PlainSerializer(dict, return_type=dict[str, str])
