@@ -24,7 +24,7 @@ from discoverd.registry import Change, Registry
 from discoverd.resolver.forward import Forwarder, Upstream
 from discoverd.resolver.local import Local, Settings
 from discoverd.resolver.select import Policy
-from discoverd.sources.docker import DockerSettings, DockerSource
+from discoverd.sources.docker import DockerSettings, DockerSource, distinct
 from discoverd.sources.static import StaticSource
 from discoverd.supervise import keep_running, spawn
 from discoverd.views import Views
@@ -32,7 +32,7 @@ from discoverd.views import Views
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from discoverd.config import Config, DockerConfig, Endpoint
+    from discoverd.config import Config, Endpoint
     from discoverd.model import IPAddress
 
 log = logging.getLogger("discoverd")
@@ -228,36 +228,21 @@ def forwarder_of(config: Config) -> Forwarder:
 
 def engines_of(config: Config) -> tuple[DockerSettings, ...]:
     """The configured engines, each under a name of its own."""
-    taken: set[str] = set()
-    engines = []
-    for number, engine in enumerate(config.docker):
-        name = engine.name or engine_name(engine, number)
-        while name in taken:
-            name += "-2"
-        taken.add(name)
-        engines.append(
-            DockerSettings(
-                url=engine.url,
-                name=name,
-                host_address=engine.host_address,
-                tls_ca=engine.tls_ca,
-                tls_cert=engine.tls_cert,
-                tls_key=engine.tls_key,
-                tls_verify=engine.tls_verify,
-                only_enabled=engine.only_enabled,
-                names=engine.names,
-                resync_seconds=engine.resync_seconds,
-            )
+    return distinct(
+        DockerSettings(
+            url=engine.url,
+            name=engine.name or "",
+            host_address=engine.host_address,
+            tls_ca=engine.tls_ca,
+            tls_cert=engine.tls_cert,
+            tls_key=engine.tls_key,
+            tls_verify=engine.tls_verify,
+            only_enabled=engine.only_enabled,
+            names=engine.names,
+            resync_seconds=engine.resync_seconds,
         )
-    return tuple(engines)
-
-
-def engine_name(engine: DockerConfig, number: int) -> str:
-    """``local`` for a socket, the host for ``tcp://``."""
-    if engine.url.startswith("unix:"):
-        return "local" if number == 0 else f"local-{number + 1}"
-    host = engine.url.partition("://")[2].rpartition("@")[2]
-    return host.rpartition(":")[0].strip("[]") or host
+        for engine in config.docker
+    )
 
 
 def hosts_of(endpoint: Endpoint) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dns.asyncquery
@@ -19,6 +18,7 @@ from discoverd.config.endpoints import parse_listen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from discoverd.config import Config
 
@@ -159,7 +159,7 @@ def test_engines_have_names_of_their_own(tmp_path: Path) -> None:
     names = [e.name for e in engines_of(configured(tmp_path, docker=urls))]
     assert len(set(names)) == 4
     assert names[0] == "local"
-    assert names[2] == "10.0.0.5"
+    assert names[2] == "10-0-0-5"
 
 
 def test_a_bare_port_is_both_wildcards() -> None:
