@@ -6,7 +6,7 @@ The last lines say which suites were skipped and why, and what was measured.
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ MEASURED = "measured "
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
-    """After all else: figures, then what was left out. Tests that skip one by one are one line a reason."""
+    """After all else: figures, then what was left out."""
     yield
     stats = terminalreporter.stats
     figures = [
@@ -41,12 +41,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Genera
         terminalreporter.section("measured")
         for _, name, value in figures:
             terminalreporter.line(f"{name}: {value}")
-    skipped: Counter[tuple[str, str]] = Counter()
+    skipped: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for report in stats.get("skipped", []):
         if isinstance(report.longrepr, tuple):
-            suite = str(Path(report.nodeid.partition("::")[0]).parent)
-            skipped[suite, report.longrepr[2].removeprefix("Skipped: ")] += 1
+            reason = report.longrepr[2].removeprefix("Skipped: ")
+            skipped[reason][report.nodeid.partition("::")[0]] += 1
     if skipped:
         terminalreporter.section("skipped suites")
-        for (suite, reason), count in sorted(skipped.items()):
-            terminalreporter.line(f"{suite}, {count} tests: {reason}")
+        for reason, suites in skipped.items():
+            terminalreporter.line(f"{reason}:")
+            for suite, count in sorted(suites.items()):
+                terminalreporter.line(f"  {suite}, tests skipped: {count}")

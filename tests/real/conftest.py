@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import contextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -43,10 +44,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.consul)
 
 
-def left_out(reason: UnavailableError) -> NoReturn:
+@contextmanager
+def or_left_out() -> Generator[None]:
+    """What cannot be had on this machine skips the test, and fails it with ``CI`` set."""
+    try:
+        yield
+    except UnavailableError as error:
+        reason = str(error)
+    else:
+        return
     if os.environ.get("CI"):
         pytest.fail(f"CI is set, so this may not be skipped: {reason}", pytrace=False)
-    pytest.skip(str(reason))
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -60,10 +69,8 @@ def session() -> Generator[Session]:
 @pytest.fixture(scope="session")
 def engine(session: Session) -> Generator[Engine]:
     """A real Docker Engine that all tests share: never stop it, and touch only what you made in it."""
-    try:
+    with or_left_out():
         found = engines.find(session)
-    except UnavailableError as reason:
-        left_out(reason)
     yield found
     found.remove_all()
     if isinstance(found, HostedEngine):
@@ -78,10 +85,8 @@ def engine_host(session: Session) -> Generator[Callable[..., HostedEngine]]:
 
     def start(name: str = "", number: int = 0) -> HostedEngine:
         number = number or next(numbers)
-        try:
+        with or_left_out():
             host = engines.another(session, name or f"h{number}", number)
-        except UnavailableError as reason:
-            left_out(reason)
         hosts.append(host)
         return host
 
@@ -139,10 +144,8 @@ def containers(engine: Engine) -> Generator[Containers]:
 @pytest.fixture
 def compose(engine: Engine, tmp_path: Path) -> Generator[Compose]:
     """Compose projects of this test in the shared engine."""
-    try:
+    with or_left_out():
         made = Compose(engine, tmp_path)
-    except UnavailableError as reason:
-        left_out(reason)
     yield made
     made.close()
 
@@ -150,10 +153,8 @@ def compose(engine: Engine, tmp_path: Path) -> Generator[Compose]:
 @pytest.fixture
 def consul_agent(session: Session) -> Generator[ConsulAgent]:
     """A dev agent, started: ``.url``, ``.dns_port``, ``.api``; yours to stop and start again."""
-    try:
+    with or_left_out():
         agent = ConsulAgent(session.root / f"consul-{secrets.token_hex(3)}", "dev", dev=True)
-    except UnavailableError as reason:
-        left_out(reason)
     agent.start()
     yield agent
     agent.kill()
@@ -165,10 +166,8 @@ def consul_cluster(session: Session) -> Generator[Callable[[], ConsulCluster]]:
     clusters: list[ConsulCluster] = []
 
     def start() -> ConsulCluster:
-        try:
+        with or_left_out():
             cluster = ConsulCluster(session.root / f"consul-{secrets.token_hex(3)}")
-        except UnavailableError as reason:
-            left_out(reason)
         clusters.append(cluster)
         cluster.start()
         return cluster
@@ -185,10 +184,8 @@ def discoverd(tmp_path: Path) -> Generator[Callable[..., Server]]:
     ``docker`` is an engine, its URL, or several of them; without it no engine is watched. It
     returns once the sockets are bound. A process that leaves a traceback fails the test.
     """
-    try:
+    with or_left_out():
         need("dig", "bind9-dnsutils")
-    except UnavailableError as reason:
-        left_out(reason)
     servers: list[Server] = []
 
     def start(*flags: str, docker: Engine | str | Iterable[Engine | str] = (), **options: Any) -> Server:

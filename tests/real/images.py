@@ -152,8 +152,8 @@ def _pip(tree: Rootfs, site_packages: str) -> None:
     wheels = [*(Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"), *elsewhere.glob("pip-*.whl")]
     if not wheels:
         raise UnavailableError("no image of this interpreter can be made: its ensurepip has no wheel of pip")
-    for wheel in elsewhere.glob("*.whl"):  # where they are part of the library, they are copied with it
-        tree.file(wheel, str(wheel)[1:])
+    for path in elsewhere.glob("*.whl"):  # where they are part of the library, they are copied with it
+        tree.file(path, str(path)[1:])
     with zipfile.ZipFile(wheels[0]) as wheel:
         for name in wheel.namelist():
             if not name.endswith("/"):
