@@ -1,0 +1,150 @@
+"""All that is known of one engine's containers, and what each new piece of knowledge changes. No I/O.
+
+Every answer of the engine carries the number of the question (``asked``): an answer to an older
+question never replaces that to a newer one, in whatever order they arrive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from discoverd.sources.docker.drain import Drain, begins, draining
+from discoverd.sources.docker.networks import NetworkMap
+from discoverd.sources.docker.parse import Container, container_id, joined, parse_container
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from discoverd.model import Instance
+    from discoverd.sources.docker.settings import DockerSettings
+    from discoverd.sources.docker.shape import Json
+
+Objects = dict[str, "tuple[Instance, ...]"]
+
+
+@dataclass(slots=True)
+class Entry:
+    container: Container
+    asked: int
+    drain: Drain | None = None
+    published: tuple[Instance, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What follows from one piece of knowledge."""
+
+    #: To be published, by container id; nothing means gone.
+    objects: Mapping[str, tuple[Instance, ...]] = field(default_factory=dict)
+    #: Containers to be inspected (again): they depend on what changed.
+    look: tuple[str, ...] = ()
+    #: The same in so many seconds: their drains are over then.
+    again: Mapping[str, float] = field(default_factory=dict)
+    #: Remarks for the log, not made before.
+    notes: tuple[str, ...] = ()
+
+
+class Book:
+    """What the engine last said of each container."""
+
+    def __init__(self, settings: DockerSettings) -> None:
+        self._settings = settings
+        self._entries: dict[str, Entry] = {}
+        self._gone: dict[str, int] = {}
+        #: Containers that use another's network stack.
+        self._joining: set[str] = set()
+        self._networks = NetworkMap()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, container: str) -> bool:
+        return container in self._entries
+
+    def ids(self) -> frozenset[str]:
+        return frozenset(self._entries)
+
+    def objects(self) -> Objects:
+        """Everything, for a full replacement."""
+        return {key: entry.published for key, entry in self._entries.items() if entry.published}
+
+    def heard(self, doc: Json, asked: int, now: float) -> Update:
+        """One inspect. Raises ValueError for what is none; then nothing has changed."""
+        key = container_id(doc)
+        old = self._entries.get(key)
+        if asked < max(old.asked if old else 0, self._gone.get(key, 0)):
+            return Update()
+        self._gone.pop(key, None)
+        name = joined(doc)
+        host = self._find(name) if name else None
+        container = parse_container(doc, self._settings, self._networks, host)
+        drain = old.drain if old and old.drain and old.drain.holds(container, now) else None
+        published = draining(container.instances) if drain else container.instances
+        self._entries[key] = Entry(container, asked, drain, published)
+        (self._joining.add if name else self._joining.discard)(key)
+        look = [name] if name and host is None else []
+        if old is None or _footing(old.container) != _footing(container):
+            look += self._followers(container)
+        told = old.container.notes if old else ()
+        return Update(
+            objects={} if old and old.published == published else {key: published},
+            look=tuple(look),
+            again={key: drain.until - now} if drain else {},
+            notes=tuple(f"{container.name}: {note}" for note in container.notes if note not in told),
+        )
+
+    def gone(self, key: str, asked: int) -> Update:
+        """The engine knows no such container."""
+        old = self._entries.get(key)
+        if old is None or asked < old.asked:
+            return Update()
+        del self._entries[key]
+        self._joining.discard(key)
+        self._gone[key] = asked
+        return Update(objects={key: ()} if old.published else {}, look=self._followers(old.container))
+
+    def killed(self, key: str, sent: str, now: float) -> Update:
+        """A signal was sent to a container: what was last known of it is on its way out, without asking."""
+        entry = self._entries.get(key)
+        drain = begins(entry.container, sent, now) if entry else None
+        if entry is None or drain is None:
+            return Update()
+        objects: Objects = {}
+        again: dict[str, float] = {}
+        for one in (key, *self._followers(entry.container)):
+            other = self._entries[one]
+            if not other.container.running:
+                continue
+            again[one] = drain.until - now
+            other.drain = Drain(other.container.started_at, drain.until)
+            leaving = draining(other.container.instances)
+            if leaving != other.published:
+                other.published = objects[one] = leaving
+        return Update(objects=objects, again=again)
+
+    def set_networks(self, networks: NetworkMap) -> Update:
+        """The engine's networks; containers that named an unknown one want another look."""
+        if networks == self._networks:
+            return Update()
+        self._networks = networks
+        return Update(look=tuple(key for key, entry in self._entries.items() if entry.container.unresolved))
+
+    def settle(self, asked: int) -> None:
+        """No answer to a question before ``asked`` is due any more: forget who was gone by then."""
+        self._gone = {key: when for key, when in self._gone.items() if when >= asked}
+
+    def _find(self, name: str) -> Container | None:
+        if entry := self._entries.get(name):
+            return entry.container
+        return next((e.container for e in self._entries.values() if e.container.name == name), None)
+
+    def _followers(self, container: Container) -> tuple[str, ...]:
+        """Containers that use this one's network stack."""
+        called: Iterable[str] = {container.id, container.name}
+        return tuple(key for key in self._joining if self._entries[key].container.joins in called)
+
+
+def _footing(container: Container) -> tuple[object, ...]:
+    """What containers that join it depend on."""
+    return container.running, container.started_at, container.ground

@@ -1,0 +1,129 @@
+"""What can go wrong with an engine, in one line each that says how to mend it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import ssl
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import docker.errors
+import requests.exceptions
+import urllib3.exceptions
+
+from discoverd.sources.docker.fault import EngineAwayError, EngineError, GoneError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TIMEOUTS = (TimeoutError, requests.exceptions.Timeout, urllib3.exceptions.TimeoutError)
+#: JSON that is none, or is not what was asked for, and headers and encodings that nobody understands.
+_GARBAGE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+)
+
+
+def translate(url: str, error: Exception) -> EngineError:
+    """What the docker client raised, as one of the three faults that a watcher tells apart."""
+    if isinstance(error, docker.errors.APIError):
+        said = " ".join(str(error.explanation or error).split())
+        if error.status_code == 404 and "no such" in said.lower():  # and not just "page not found"
+            return GoneError(said)
+        if tls := _tls_wanted(url, said):
+            return EngineAwayError(tls)
+        return EngineError(f"{url} refuses: {said[:200]} (HTTP {error.status_code})")
+    if isinstance(error, requests.exceptions.ReadTimeout):
+        return EngineError(f"{url} gave no answer in time: is the engine overloaded or hanging?")
+    return EngineAwayError(explain(url, error))
+
+
+def explain(url: str, error: Exception) -> str:
+    """One line for a user: what happened to ``url`` and what mends it."""
+    causes = list(_causes(error))
+    place = url.removeprefix("unix://") if url.startswith("unix://") else url
+    for cause in causes:
+        if isinstance(cause, docker.errors.InvalidVersion):
+            return f"{url} is too old an engine: expected API 1.24 or later (Docker 1.12); upgrade it"
+        if isinstance(cause, docker.errors.APIError):
+            said = " ".join(str(cause.explanation or cause).split())
+            return _tls_wanted(url, said) or f"{url} refuses: {said[:200]} (HTTP {cause.status_code})"
+        if isinstance(cause, ssl.SSLError | requests.exceptions.SSLError):
+            return _tls_failed(url, causes)
+        if isinstance(cause, FileNotFoundError):
+            return f"no Docker socket at {place}: is the engine installed and running?"
+        if isinstance(cause, PermissionError):
+            return (
+                f"permission denied on {place}: add the user to the group docker"
+                " (usermod -aG docker USER, then log in again) or run as root"
+            )
+        if isinstance(cause, ConnectionRefusedError):
+            return _refused(url, place)
+        if isinstance(cause, socket.gaierror):
+            return f"{url}: no address is known for {urlsplit(url).hostname!r}: check the name"
+    if any(isinstance(cause, _TIMEOUTS) for cause in causes):
+        hint = "is the engine hanging" if place != url else "is the host up, and the port right"
+        return f"{url} gives no answer: {hint}?"
+    if any(isinstance(cause, ConnectionError | http.client.RemoteDisconnected) for cause in causes):
+        return f"{url} closed the connection: is that a Docker Engine, and does it speak TLS?"
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, requests.RequestException):
+            return f"{url} cannot be reached: {cause.strerror}"
+    if any(
+        isinstance(cause, http.client.HTTPException | urllib3.exceptions.ProtocolError) for cause in causes
+    ):
+        return f"what answers at {url} is not a Docker Engine: it does not speak HTTP"
+    if any(isinstance(cause, _GARBAGE) for cause in causes):
+        return f"what answers at {url} is not a Docker Engine: it does not speak the engine's API"
+    return f"{url} cannot be used: {_first_line(error)}"
+
+
+def _refused(url: str, place: str) -> str:
+    if not url.startswith("unix://"):
+        return f"nothing listens at {url}: is the engine running there, and the port right?"
+    if os.path.isdir(place):  # noqa: PTH112 - what "docker run -v" makes where the socket was missing
+        return f"{place} is a folder, not a socket: it was mounted before the engine's socket existed"
+    return f"nothing listens at {place}: the engine has stopped (or this is no socket)"
+
+
+def _tls_wanted(url: str, said: str) -> str:
+    if "HTTP request to an HTTPS server" in said:
+        return f"{url} speaks TLS: give tls_ca (and tls_cert, tls_key), or the address as https://"
+    return ""
+
+
+def _tls_failed(url: str, causes: list[BaseException]) -> str:
+    what = _first_line(causes[-1])
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            what = f"its certificate is refused, {cause.verify_message}"
+        elif isinstance(cause, ssl.SSLError) and cause.reason:
+            what = cause.reason.replace("_", " ").lower()
+    if what == "wrong version number":
+        return f"{url} does not speak TLS: give the address as tcp://, without tls_ca, tls_cert and tls_key"
+    return f"TLS with {url} failed: {what}; check tls_ca, tls_cert and tls_key"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200]
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and all that it came of; urllib3 and requests keep those in their arguments too."""
+    seen: set[int] = set()
+    waiting: list[BaseException] = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        within = [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+        waiting += [inner for inner in within if isinstance(inner, BaseException)]

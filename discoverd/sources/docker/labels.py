@@ -1,0 +1,161 @@
+"""A container's labels and environment -> what its owner wants: ``discoverd.*`` and Registrator's words.
+
+Labels go before environment variables, and ``discoverd.*`` before Registrator's ``SERVICE_*``
+(https://gliderlabs.github.io/registrator/latest/user/services/).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from discoverd.model import Port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from discoverd.sources.docker.notes import Notes
+
+PREFIX = "discoverd."
+META = PREFIX + "meta."
+MAX_TTL = 604_800  # seconds; a week, what resolvers cap at anyway (RFC 8767 section 4)
+MAX_WEIGHT = 65_535  # RFC 2782
+
+_YES = frozenset({"1", "true", "yes", "on"})
+_NO = frozenset({"0", "false", "no", "off"})
+_PORT = re.compile(
+    r"(?:(?P<name>[^=]*)=)?\s*(?P<port>[0-9]{1,5})\s*(?:/(?P<protocol>tcp|udp|sctp))?", re.IGNORECASE
+)
+_PORT_SERVICE = re.compile(r"SERVICE_([0-9]{1,5})_NAME")
+#: RFC 6763 section 6.4: printable ASCII without "=".
+_META_KEY = re.compile(r"[\x20-\x3c\x3e-\x7e]{1,63}")
+_WORDS = frozenset(
+    {"enable", "name", "service", "port", "ports", "tags", "ttl", "weight", "network", "scope"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What a container's owner asked for; empty values leave the choice to discoverd."""
+
+    #: None where nothing was said.
+    enabled: bool | None = None
+    service: str = ""
+    #: None where nothing was said; "" takes the container out of its scope.
+    scope: str | None = None
+    names: tuple[str, ...] = ()
+    network: str = ""
+    ports: tuple[Port, ...] = ()
+    tags: tuple[str, ...] = ()
+    meta: tuple[tuple[str, str], ...] = ()
+    ttl: int | None = None
+    weight: int = 1
+    #: Registrator's SERVICE_NAME.
+    registered: str = ""
+    #: Registrator's SERVICE_<port>_NAME: further services, each with some of the ports.
+    by_port: tuple[tuple[int, str], ...] = ()
+
+
+def read(labels: Mapping[str, str], env: Iterable[str], notes: Notes) -> Wishes:
+    """Read labels and environment (``KEY=value`` lines); what is wrong is noted and left out."""
+    ours = {
+        key.removeprefix(PREFIX): value.strip() for key, value in labels.items() if key.startswith(PREFIX)
+    }
+    for key in ours:
+        if key not in _WORDS and not key.startswith("meta."):
+            notes.add(
+                f"label {PREFIX}{key} means nothing: expected one of {', '.join(sorted(_WORDS))}, meta.KEY"
+            )
+    theirs = _registrator(labels, env)
+    enabled = _flag(ours.get("enable"), notes)
+    if enabled is None and theirs.get("SERVICE_IGNORE", "").lower() not in _NO | {""}:
+        enabled = False
+    tags = ours.get("tags") if "tags" in ours else theirs.get("SERVICE_TAGS", "")
+    scope = ours.get("scope")
+    return Wishes(
+        enabled=enabled,
+        service=_label("service", ours, notes),
+        scope=None if scope is None else _label("scope", ours, notes),
+        names=tuple(_names(ours.get("name", ""), notes)),
+        network=ours.get("network", ""),
+        ports=tuple(_ports(ours, notes)),
+        tags=tuple(dict.fromkeys(_listed(tags or ""))),
+        meta=tuple(sorted(_meta(labels, notes))),
+        ttl=_number("ttl", ours, MAX_TTL, notes),
+        weight=1 if (weight := _number("weight", ours, MAX_WEIGHT, notes)) is None else weight,
+        registered=_made("SERVICE_NAME", theirs.get("SERVICE_NAME", ""), notes),
+        by_port=tuple(sorted(_by_port(theirs, notes))),
+    )
+
+
+def _listed(text: str) -> Iterator[str]:
+    return (item for item in (part.strip() for part in text.split(",")) if item)
+
+
+def _registrator(labels: Mapping[str, str], env: Iterable[str]) -> dict[str, str]:
+    split = (line.partition("=") for line in env if line.startswith("SERVICE_"))
+    words = {key: value.strip() for key, _, value in split}
+    return words | {key: value.strip() for key, value in labels.items() if key.startswith("SERVICE_")}
+
+
+def _made(what: str, text: str, notes: Notes) -> str:
+    return notes.label(what, text) if text else ""
+
+
+def _label(word: str, ours: Mapping[str, str], notes: Notes) -> str:
+    return _made(f"label {PREFIX}{word}", ours.get(word, ""), notes)
+
+
+def _flag(text: str | None, notes: Notes) -> bool | None:
+    if text is None or text.lower() in _YES | _NO:
+        return None if text is None else text.lower() in _YES
+    notes.add(f"label {PREFIX}enable is {text!r}: expected true or false; ignored")
+    return None
+
+
+def _number(word: str, ours: Mapping[str, str], most: int, notes: Notes) -> int | None:
+    text = ours.get(word)
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit() and len(text) <= len(str(most)) and int(text) <= most:
+        return int(text)
+    notes.add(f"label {PREFIX}{word} is {text!r}: expected a whole number from 0 to {most}; ignored")
+    return None
+
+
+def _names(text: str, notes: Notes) -> Iterator[str]:
+    for item in _listed(text):
+        if name := notes.name(f"label {PREFIX}name", item, wildcard=True):
+            yield name
+
+
+def _ports(ours: Mapping[str, str], notes: Notes) -> Iterator[Port]:
+    for word in ("port", "ports"):
+        for item in _listed(ours.get(word, "")):
+            match = _PORT.fullmatch(item)
+            number = int(match["port"]) if match else 0
+            if match is None or not 0 < number < 65536:
+                notes.add(
+                    f"label {PREFIX}{word} has {item!r}: expected PORT, PORT/udp or NAME=PORT/tcp; left out"
+                )
+                continue
+            name = _made(f"label {PREFIX}{word}: port name", (match["name"] or "").strip(), notes)
+            yield Port(number, (match["protocol"] or "tcp").lower(), name)
+
+
+def _meta(labels: Mapping[str, str], notes: Notes) -> Iterator[tuple[str, str]]:
+    for key, value in labels.items():
+        if not key.startswith(META):
+            continue
+        if _META_KEY.fullmatch(name := key.removeprefix(META)):
+            yield name, value
+        else:
+            notes.add(f"label {key!r}: expected up to 63 printable ASCII characters after {META!r}; left out")
+
+
+def _by_port(theirs: Mapping[str, str], notes: Notes) -> Iterator[tuple[int, str]]:
+    for key, value in theirs.items():
+        match = _PORT_SERVICE.fullmatch(key)
+        if match and (name := _made(key, value, notes)):
+            yield int(match[1]), name
