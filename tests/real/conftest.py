@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -79,20 +79,21 @@ def engine(session: Session) -> Generator[Engine]:
 
 @pytest.fixture
 def engine_host(session: Session) -> Generator[Callable[..., HostedEngine]]:
-    """A factory of further Docker hosts, ``engine_host(name, number)``: yours to stop, kill and freeze."""
-    hosts: list[HostedEngine] = []
+    """A factory of further Docker hosts, ``engine_host(name, number, *options)``, both optional.
+
+    They are yours to stop, kill and freeze. ``number`` tells hosts that run at a time apart, 1 to 9.
+    """
     numbers = count(1)
 
-    def start(name: str = "", number: int = 0) -> HostedEngine:
+    def start(name: str = "", number: int = 0, *options: str) -> HostedEngine:
         number = number or next(numbers)
         with or_left_out():
-            host = engines.another(session, name or f"h{number}", number)
-        hosts.append(host)
+            host = engines.another(session, name or f"h{number}", number, *options)
+        stack.callback(host.close)
         return host
 
-    yield start
-    for host in hosts:
-        host.close()
+    with ExitStack() as stack:
+        yield start
 
 
 @pytest.fixture
@@ -163,18 +164,16 @@ def consul_agent(session: Session) -> Generator[ConsulAgent]:
 @pytest.fixture
 def consul_cluster(session: Session) -> Generator[Callable[[], ConsulCluster]]:
     """A factory of clusters: three servers and a client agent, with a leader."""
-    clusters: list[ConsulCluster] = []
 
     def start() -> ConsulCluster:
         with or_left_out():
             cluster = ConsulCluster(session.root / f"consul-{secrets.token_hex(3)}")
-        clusters.append(cluster)
+        stack.callback(cluster.close)
         cluster.start()
         return cluster
 
-    yield start
-    for cluster in clusters:
-        cluster.close()
+    with ExitStack() as stack:
+        yield start
 
 
 @pytest.fixture
@@ -186,17 +185,16 @@ def discoverd(tmp_path: Path) -> Generator[Callable[..., Server]]:
     """
     with or_left_out():
         need("dig", "bind9-dnsutils")
-    servers: list[Server] = []
+    numbers = count()
 
     def start(*flags: str, docker: Engine | str | Iterable[Engine | str] = (), **options: Any) -> Server:
         sources = [docker] if isinstance(docker, (Engine, str)) else list(docker)
         urls = [each.url if isinstance(each, Engine) else each for each in sources]
         named = [word for url in urls for word in ("--docker", url)]
-        server = Server(tmp_path / f"discoverd{len(servers)}", *named, *flags, **options)
-        servers.append(server)
+        server = Server(tmp_path / f"discoverd{next(numbers)}", *named, *flags, **options)
+        stack.callback(server.close)
         server.wait_listening()
         return server
 
-    yield start
-    for server in servers:
-        server.close()
+    with ExitStack() as stack:
+        yield start

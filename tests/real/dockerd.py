@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.real.debian import UnavailableError, need, which
+from tests.real.netns import Namespace
 from tests.real.session import alive, bridge, clear
 from tests.wait import until
 
@@ -38,7 +39,7 @@ def prepare() -> None:
 class Dockerd:
     """A daemon with its own data, containerd, socket and bridge; ``namespace``: its own network stack."""
 
-    def __init__(self, home: Path, *options: str, namespace: str = "") -> None:
+    def __init__(self, home: Path, *options: str, namespace: Namespace | None = None) -> None:
         self.home = home
         self.url = f"unix://{home}/docker.sock"
         self.namespace = namespace
@@ -62,10 +63,8 @@ class Dockerd:
             # A killed daemon leaves them; where pid 1 reaps nothing, their pid still exists as a zombie.
             if left.is_file() and not alive(int(left.read_text() or 0)):
                 left.unlink()
-        # nsenter, not "ip netns exec": that one mounts a new /sys, without the cgroups.
-        enter = [need("nsenter", "util-linux"), f"--net=/run/netns/{self.namespace}"]
         command = [
-            *(enter if self.namespace else ()),
+            *(self.namespace.enter if self.namespace else ()),
             which("dockerd") or "dockerd",
             *("--data-root", str(self.home / "data"), "--exec-root", str(self.home / "exec")),
             *("--pidfile", str(self.home / "docker.pid"), "--host", self.url),
@@ -93,13 +92,11 @@ class Dockerd:
         self._end(signal.SIGKILL)
 
     def close(self) -> None:
-        """Stop it, and leave nothing of it: what a killed one left running, its data, its network."""
+        """Stop it, and leave nothing of it: what a killed one left running, and its data."""
         self.stop()
         clear(self.home)
         if self.namespace:
-            subprocess.run(
-                [which("ip") or "ip", "netns", "del", self.namespace], capture_output=True, check=False
-            )
+            self.namespace.close()
 
     def freeze(self) -> None:
         """It still accepts connections, and answers nothing."""
@@ -151,7 +148,7 @@ def main_daemon(session: Session) -> Dockerd:
     return Dockerd(session.root / "engine", "--bridge", bridge(slot), "--default-address-pool", pool)
 
 
-def host_daemon(session: Session, name: str, number: int) -> Dockerd:
+def host_daemon(session: Session, name: str, number: int, *options: str) -> Dockerd:
     """A further "Docker host": a network namespace that is reachable from here as 10.<slot>.<number>.2.
 
     ``number`` is 1 to 9 and tells the hosts of one run apart. Besides its socket it listens on
@@ -160,25 +157,12 @@ def host_daemon(session: Session, name: str, number: int) -> Dockerd:
     prepare()
     assert 1 <= number <= 9, "a run has room for hosts 1 to 9"
     slot = session.slot
-    namespace, link, network = f"{bridge(slot)}-{name}", f"{bridge(slot)}v{number}", f"10.{slot}.{number}"
-    ip = which("ip") or "ip"
-    for step in (
-        ["netns", "add", namespace],
-        ["link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", namespace],
-        ["address", "add", f"{network}.1/24", "dev", link],
-        ["link", "set", link, "up"],
-        ["-n", namespace, "address", "add", f"{network}.2/24", "dev", "eth0"],
-        ["-n", namespace, "link", "set", "lo", "up"],
-        ["-n", namespace, "link", "set", "eth0", "up"],
-        ["-n", namespace, "route", "add", "default", "via", f"{network}.1"],
-    ):
-        done = subprocess.run([ip, *step], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise UnavailableError(f"no further Docker host here: ip {' '.join(step)}: {done.stderr.strip()}")
+    namespace = Namespace(f"{bridge(slot)}v{number}", f"10.{slot}.{number}")
     return Dockerd(
         session.root / f"host-{name}",
         *("--bip", f"10.{slot}.{10 + number}.1/24"),
         *("--default-address-pool", f"base=10.{slot}.{32 + 8 * number}.0/21,size=24"),
-        *("--host", f"tcp://{network}.2:2375", "--tls=false"),
+        *("--host", f"tcp://{namespace.address}:2375", "--tls=false"),
+        *options,
         namespace=namespace,
     )

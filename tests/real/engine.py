@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -146,7 +147,9 @@ class HostedEngine(Engine):
         """The end of it, of its containers and its data, in whatever state it is."""
         if self.daemon.running:
             self.daemon.thaw()
-            self.remove_all()
+            # So that it takes down its own bridges and cgroups; what it leaves is cleared without it.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.remove_all()
         self.daemon.close()
 
 
@@ -189,10 +192,13 @@ def _present(session: Session) -> Engine | None:
     return Engine(url, session) if dockerd.answers(url) else None
 
 
-def another(session: Session, name: str, number: int) -> HostedEngine:
-    """A further engine with a network stack of its own, started. UnavailableError where that cannot be."""
+def another(session: Session, name: str, number: int, *options: str) -> HostedEngine:
+    """A further engine with a network stack of its own, started; ``options`` are dockerd's.
+
+    Raises UnavailableError where that cannot be.
+    """
     if os.geteuid() != 0:
         raise UnavailableError("an engine that tests may stop needs root to start")
-    engine = HostedEngine(dockerd.host_daemon(session, name, number), session)
+    engine = HostedEngine(dockerd.host_daemon(session, name, number, *options), session)
     engine.start()
     return engine

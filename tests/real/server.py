@@ -134,10 +134,18 @@ class Server:
         assert found
         return found
 
+    def freeze(self) -> None:
+        """It sees nothing of what happens until :meth:`thaw`."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
     def terminate(self) -> int:
         """SIGTERM, and its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+            self.thaw()
         return self.process.wait(STOP_TIMEOUT)
 
     def close(self) -> None:

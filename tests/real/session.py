@@ -129,10 +129,10 @@ def clear(root: Path) -> None:
 
 
 def _release(root: Path, slot: int) -> None:
-    for namespace in Path("/run/netns").glob(f"{bridge(slot)}-*"):
-        _ip("netns", "del", namespace.name)
     for link in Path("/sys/class/net").glob(f"{bridge(slot)}v*"):
         _ip("link", "del", link.name)
+    for namespace in Path("/run/netns").glob(f"{bridge(slot)}v*"):
+        _ip("netns", "del", namespace.name)
     for table in ("filter", "nat") if which("iptables") else ():
         iptables = [which("iptables") or "iptables", "-w", "-t", table]
         rules = subprocess.run([*iptables, "-S"], capture_output=True, text=True, check=False).stdout
