@@ -12,14 +12,13 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from discoverd.dns import message, wire
-from discoverd.dns.fastpath import Store
 from discoverd.dns.message import HEADER_SIZE, MalformedError, Query
 from discoverd.resolver.outcome import AXFR, IXFR, NotOurs, TxtData
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from discoverd.dns.fastpath import Fastpath
+    from discoverd.dns.fastpath import Fastpath, Store
     from discoverd.model import IPAddress
     from discoverd.resolver.local import Local
     from discoverd.resolver.outcome import Outcome
@@ -68,7 +67,7 @@ class Handler:
         view = self._views.of(address, ip_address(own.partition("%")[0]) if own else None)
         store = self.fastpath.store(view, may_recurse=view.recursion and self._may_recurse(address))
         if not self._views.hidden(address):
-            self.fastpath.remember_asker(asker, store)
+            self.fastpath.remember_asker(address, asker, store)
         return store
 
     def handle(self, packet: bytes, store: Store, own: str | None = None, *, tcp: bool = False) -> Reply:
@@ -108,7 +107,9 @@ class Handler:
         key = query.key
         prepared = store.prepared.get(key)
         if prepared is None:
-            outcome: Outcome = self._local.resolve(query.question, store.view, ip_address(own) if own else None)
+            outcome: Outcome = self._local.resolve(
+                query.question, store.view, ip_address(own) if own else None
+            )
             if isinstance(outcome, NotOurs):
                 if store.may_recurse and query.flags & message.RD:
                     return Foreign(packet, query, tcp, self.fastpath.udp_size)
@@ -125,6 +126,8 @@ class Handler:
             if not tcp:
                 # RFC 6891 section 6.2.5: sizes below 512 are taken for 512
                 limit = max(message.PLAIN_UDP, min(query.edns.size, self.fastpath.udp_size))
+                if not query.edns.options:
+                    self.fastpath.learn_opt(query.opt_record, opt, limit)
         room = limit - HEADER_SIZE - len(query.asked) - len(opt)
         tc, sections, body = prepared.body(next(prepared.starts), room)
         authoritative = message.AA if prepared.rcode in (message.NOERROR, message.NXDOMAIN) else 0

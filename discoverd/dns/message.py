@@ -57,6 +57,8 @@ class Query:
     question: Question
     qclass: int
     edns: Edns | None
+    #: The OPT record as it came, where it is the last of the message; else empty.
+    opt_record: bytes = b""
 
     @property
     def key(self) -> bytes:
@@ -79,7 +81,9 @@ def parse(packet: bytes) -> Query:
     qtype, qclass = struct.unpack_from("!HH", packet, end)
     edns = _find_opt(packet, end + 4, answers + authority, additional)
     question = Question(".".join(labels), qtype)
-    return Query(ident, flags, packet[HEADER_SIZE : end + 4], question, qclass, edns)
+    lone = edns is not None and not edns.options and len(packet) == end + 4 + OPT_SIZE
+    record = packet[-OPT_SIZE:] if lone else b""
+    return Query(ident, flags, packet[HEADER_SIZE : end + 4], question, qclass, edns, record)
 
 
 def _question_name(packet: bytes) -> tuple[list[str], int]:
@@ -163,7 +167,9 @@ def bare(ident: int, request_flags: int, rcode: int) -> bytes:
     return HEADER.pack(ident, flags, 0, 0, 0, 0)
 
 
-def reply(query: Query, flags: int, rcode: int, sections: tuple[int, int, int], body: bytes, opt: bytes) -> bytes:
+def reply(
+    query: Query, flags: int, rcode: int, sections: tuple[int, int, int], body: bytes, opt: bytes
+) -> bytes:
     """A reply that echoes the question. ``sections`` counts answer, authority and additional without OPT."""
     answers, authority, additional = sections
     flags |= QR | (query.flags & (OPCODE_MASK | RD)) | (rcode & 0xF)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from discoverd.dns import udp
 from discoverd.dns.message import SERVFAIL, bare
 from discoverd.dns.tcp import BACKLOG, TcpEndpoint
-from discoverd.dns.udp import UdpEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -115,7 +114,7 @@ class DnsServer:
         forward: Callable[[Foreign, Callable[[bytes], None]], None] | None = None,
     ) -> None:
         forward = forward or _nowhere
-        self.udp = [UdpEndpoint(each.udp, handler, forward) for each in listeners]
+        self.udp = [udp.endpoint(each.udp, handler, forward) for each in listeners]
         self.tcp = [TcpEndpoint(each.tcp, handler, forward) for each in listeners]
 
     async def start(self) -> None:

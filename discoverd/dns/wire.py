@@ -41,7 +41,7 @@ class Prepared:
     The rotation state is one for all forms a reply is asked in (UDP, EDNS, TCP).
     """
 
-    __slots__ = ("answers", "authority", "depends", "extra", "rcode", "starts")
+    __slots__ = ("answers", "authority", "depends", "extra", "rcode", "rotations", "starts", "tails")
 
     def __init__(
         self,
@@ -55,7 +55,10 @@ class Prepared:
     ) -> None:
         self.rcode, self.answers, self.authority, self.extra = rcode, answers, authority, extra
         self.depends = depends
-        self.starts: Iterator[int] = cycle(range(max(1, len(answers) if rotate else 1)))
+        self.rotations = max(1, len(answers)) if rotate else 1
+        self.starts: Iterator[int] = cycle(range(self.rotations))
+        #: The bodies of all rotations as the fast path sends them, where it has built them.
+        self.tails: list[bytes] | None = None
 
     def size(self) -> int:
         """Octets of all records, glue left out."""

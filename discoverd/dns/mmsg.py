@@ -1,0 +1,147 @@
+"""recvmmsg(2) and sendmmsg(2): many datagrams with one system call, through ctypes.
+
+A :class:`Batch` owns the arrays that the kernel fills and reads. What changes from batch to batch
+is offered as *columns*: strided memoryviews over the same field of all messages, so that one
+assignment sets it for all of them (6 ns a datagram; one ctypes field access costs over 100).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+from typing import Final
+
+#: Datagrams a call. Measured here: 1: 0.45, 4: 0.8, 16: 0.97, 64: 1.0, 128: 1.0 of the throughput.
+BATCH: Final = 64
+#: Octets of a query that are kept together, id left out; longer ones run over into OVERFLOW.
+#: Short slots keep a whole batch within the cache.
+SLOT: Final = 160
+OVERFLOW: Final = 4096
+#: Octets of a reply that is written here and not prebuilt elsewhere.
+REPLY_SLOT: Final = 4352
+#: Octets of a socket address and of control data (one in_pktinfo or in6_pktinfo), rounded up.
+NAME_SLOT: Final = 32
+CONTROL_SLOT: Final = 64
+
+MSG_DONTWAIT: Final = 0x40
+PARTS: Final = 4  # iovecs set aside for each message
+
+
+class _Iovec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class _Msghdr(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("namelen", ctypes.c_uint32),
+        ("iov", ctypes.c_void_p),
+        ("iovlen", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("controllen", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Mmsghdr(ctypes.Structure):
+    _fields_ = (("header", _Msghdr), ("length", ctypes.c_uint32))
+
+
+def available() -> bool:
+    """Whether this machine has the calls, in the layout that is written down here (64-bit Linux)."""
+    return _calls is not None and ctypes.sizeof(_Mmsghdr) == 64 and ctypes.sizeof(_Iovec) == 16
+
+
+def _find_calls() -> ctypes.PyDLL | None:
+    # PyDLL keeps the interpreter lock: these calls do not block, and giving it away costs more
+    try:
+        library = ctypes.PyDLL(None, use_errno=True)
+        library.recvmmsg.argtypes = (
+            ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p,
+        )  # fmt: skip
+        library.sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+    except (OSError, AttributeError):
+        return None
+    return library
+
+
+_calls = _find_calls()
+
+
+class Batch:
+    """Arrays for one socket's datagrams. A message's id is received right where it is sent from.
+
+    Columns, each with one item a message: ``lengths`` (octets received), ``bases`` and ``sizes``
+    (address and octets of what is sent behind the id), ``addresses`` (IPv4 only).
+    """
+
+    def __init__(self, sock: socket.socket, *, control: int) -> None:
+        """``control`` is the exact size of the control data to receive and send, 0 for none.
+
+        Because it is exact, the kernel leaves the lengths as they are, and the data goes back as
+        it came: a reply leaves from the address that was asked, at no cost.
+        """
+        assert _calls is not None
+        self._receive, self._send, self._fd = _calls.recvmmsg, _calls.sendmmsg, sock.fileno()
+        self._ids = ctypes.create_string_buffer(2 * BATCH)
+        self.names = ctypes.create_string_buffer(NAME_SLOT * BATCH)
+        self.controls = ctypes.create_string_buffer(CONTROL_SLOT * BATCH)
+        self._control = control
+        self._namelen = 28 if sock.family == socket.AF_INET6 else 16
+        self._queries = ctypes.create_string_buffer(SLOT * BATCH)
+        self._overflow = ctypes.create_string_buffer(OVERFLOW * BATCH)
+        self._replies = ctypes.create_string_buffer(REPLY_SLOT * BATCH)
+        self._in, self._out = (_Mmsghdr * BATCH)(), (_Mmsghdr * BATCH)()
+        self._in_parts, self._out_parts = (_Iovec * (PARTS * BATCH))(), (_Iovec * (PARTS * BATCH))()
+        for i in range(BATCH):
+            own_id = ctypes.addressof(self._ids) + 2 * i
+            query = ctypes.addressof(self._queries) + SLOT * i
+            overflow = ctypes.addressof(self._overflow) + OVERFLOW * i
+            self._set(self._in, self._in_parts, i, [(own_id, 2), (query, SLOT), (overflow, OVERFLOW)])
+            self._set(self._out, self._out_parts, i, [(own_id, 2), (0, 0)])
+        self._in_at, self._out_at = ctypes.addressof(self._in), ctypes.addressof(self._out)
+
+        words = memoryview(self._in).cast("B").cast("I")
+        self.lengths = words[14::16]
+        self.addresses = memoryview(self.names).cast("B").cast("I")[1 :: NAME_SLOT // 4]
+        out_words = memoryview(self._out_parts).cast("B").cast("Q")
+        self.bases, self.sizes = out_words[2::8], out_words[3::8]
+        self.sockaddrs = memoryview(self.names).cast("B")
+        self.control_data = memoryview(self.controls).cast("B")
+        self.ids = memoryview(self._ids).cast("B")
+        self.queries = memoryview(self._queries).cast("B")
+        self.overflows = memoryview(self._overflow).cast("B")
+        self.replies = memoryview(self._replies).cast("B")
+        self.replies_at = ctypes.addressof(self._replies)
+
+    def _set(
+        self,
+        messages: ctypes.Array[_Mmsghdr],
+        parts: ctypes.Array[_Iovec],
+        i: int,
+        wanted: list[tuple[int, int]],
+    ) -> None:
+        header = messages[i].header
+        header.name, header.namelen = ctypes.addressof(self.names) + NAME_SLOT * i, self._namelen
+        header.iov, header.iovlen = ctypes.addressof(parts) + PARTS * 16 * i, len(wanted)
+        if self._control:
+            header.control = ctypes.addressof(self.controls) + CONTROL_SLOT * i
+            header.controllen = self._control
+        for k, (base, length) in enumerate(wanted):
+            parts[PARTS * i + k].base, parts[PARTS * i + k].length = base, length
+
+    def receive(self) -> int:
+        """Take what is there, at most BATCH datagrams; 0 where nothing is."""
+        taken: int = self._receive(self._fd, self._in_at, BATCH, MSG_DONTWAIT, None)
+        return max(taken, 0)
+
+    def send(self, first: int, last: int) -> int:
+        """Send messages first to last, the last left out; returns how many the kernel did not take."""
+        dropped = 0
+        while first < last:
+            sent: int = self._send(self._fd, self._out_at + 64 * first, last - first, MSG_DONTWAIT)
+            if sent < last - first:
+                dropped += 1  # the one that failed is skipped, the others are none the worse for it
+                sent = max(sent, 0) + 1
+            first += sent
+        return dropped
