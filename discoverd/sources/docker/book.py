@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from discoverd.sources.docker.drain import Drain, begins, draining
 from discoverd.sources.docker.networks import NetworkMap
-from discoverd.sources.docker.parse import Container, container_id, joined, parse_container
+from discoverd.sources.docker.parse import Container, container_id, joined, parse_container, stopped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -122,6 +122,16 @@ class Book:
             if leaving != other.published:
                 other.published = objects[one] = leaving
         return Update(objects=objects, again=again)
+
+    def died(self, key: str, asked: int) -> Update:
+        """A container's main process ended; ``asked`` makes answers to earlier questions too old to count."""
+        entry = self._entries.get(key)
+        if entry is None or not entry.container.running:
+            return Update()
+        entry.container = stopped(entry.container)
+        entry.published = entry.container.instances
+        entry.asked, entry.drain = asked, None
+        return Update(objects={key: entry.published}, look=self._followers(entry.container))
 
     def set_networks(self, networks: NetworkMap) -> Update:
         """The engine's networks; containers that named an unknown one want another look."""

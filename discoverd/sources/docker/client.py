@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -16,13 +15,13 @@ import docker.errors
 import docker.tls
 import docker.types
 import requests
-import requests.adapters
 import requests.exceptions
-import urllib3.connection
+import urllib3
 import urllib3.exceptions
 
 from discoverd.sources.docker.errors import translate
 from discoverd.sources.docker.fault import EngineAwayError, EngineError
+from discoverd.sources.docker.transport import TcpAdapter, UnixAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,10 +33,12 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT = 4.0  # seconds
 READ_TIMEOUT = 10.0  # seconds; an inspect waits for the container's lock while it is started
+#: What the docker client makes of unix:// before requests sees it.
+UNIX = "http+docker://"
 #: Seconds without an event after which a stream through a network is opened anew.
 QUIET = 60.0
-#: Connections kept; one each for the calls that may be under way at once.
-CONNECTIONS = 10
+#: Connections kept, for the calls that may be under way at once.
+CONNECTIONS = 32
 #: An event longer than this many octets is none (labels are part of events).
 MAX_EVENT = 4 << 20
 
@@ -49,26 +50,13 @@ EVENTS = (
 _FILTERS = json.dumps({"type": ["container", "network"], "event": list(EVENTS)})
 
 
-class _KeepAlive(requests.adapters.HTTPAdapter):
-    """Notices within some 20 seconds that the other end has vanished."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        options = [
-            *urllib3.connection.HTTPConnection.default_socket_options,
-            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-        ]
-        for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3)):
-            if hasattr(socket, name):
-                options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
-        super().init_poolmanager(*args, socket_options=options, **kwargs)
-
-
 class _Api(docker.api.client.APIClient):
     """The docker client without the environment's proxies and certificates, and with finite timeouts."""
 
-    def __init__(self, settings: DockerSettings) -> None:
+    def __init__(self, url: str, tls: docker.tls.TLSConfig | bool) -> None:
+        self._path = url.removeprefix("unix://") if url.startswith("unix://") else ""
         try:
-            super().__init__(_base_url(settings), tls=_tls(settings), max_pool_size=CONNECTIONS)
+            super().__init__(url, tls=tls, max_pool_size=CONNECTIONS)
         except BaseException:
             self.close()
             raise
@@ -77,7 +65,10 @@ class _Api(docker.api.client.APIClient):
         # The constructor's own first request: what has to hold for every request is set here.
         self.trust_env = False
         for scheme in ("http://", "https://"):
-            self.mount(scheme, _KeepAlive(pool_maxsize=CONNECTIONS))
+            self.mount(scheme, TcpAdapter(pool_maxsize=CONNECTIONS))
+        if self._path:
+            adapter = UnixAdapter(f"http+unix://{self._path}", int(READ_TIMEOUT), max_pool_size=CONNECTIONS)
+            self.mount(UNIX, adapter)
         version = super()._retrieve_server_version()  # type: ignore[misc]  # not in the stubs
         if not isinstance(version, str):
             raise TypeError(f"ApiVersion is {version!r}")
@@ -155,7 +146,7 @@ class Client:
         """Connect and negotiate the API version. Raises EngineAwayError."""
         self.url = settings.url
         try:
-            self._api = _Api(settings)
+            self._api = _Api(_base_url(settings), _tls(settings))
         except EngineAwayError:
             raise
         except Exception as error:  # whatever something that is no engine makes of the client
@@ -242,5 +233,7 @@ def _tls(settings: DockerSettings) -> docker.tls.TLSConfig | bool:
                 raise EngineAwayError(
                     f"{settings.url}: {key} = {path} cannot be read: {error.strerror}"
                 ) from error
+    if not settings.tls_verify:  # as asked for: no warning with every request
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     pair = (settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
     return docker.tls.TLSConfig(client_cert=pair, ca_cert=settings.tls_ca, verify=settings.tls_verify)

@@ -76,6 +76,8 @@ class Connection:
             batch = await self._mailbox.take()
             for container, sent in batch.kills:
                 self._apply(self._book.killed(container, sent, loop.time()))
+            for container in batch.deaths:
+                self._apply(self._book.died(container, next(self._publisher.questions)))
             for container in batch.dirty:
                 self._pace.mark(container)
             if batch.networks:

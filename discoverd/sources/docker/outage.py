@@ -14,7 +14,7 @@ log = logging.getLogger("discoverd.docker")
 FIRST_DELAY = 0.1  # seconds
 LAST_DELAY = 5.0  # seconds
 #: Seconds in step after which the next outage starts with the first delay again.
-SETTLED = 5.0
+SETTLED = 1.0
 #: Seconds between two outages that are both worth a line.
 QUIET = 30.0
 

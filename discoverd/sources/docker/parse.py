@@ -102,6 +102,16 @@ def parse_container(
     )
 
 
+def stopped(container: Container) -> Container:
+    """The same container after its end, as far as that can be told without asking."""
+    return replace(
+        container,
+        running=False,
+        ground=replace(container.ground, addresses=(), published={}),
+        instances=tuple(replace(i, state=State.STOPPED, addresses=()) for i in container.instances),
+    )
+
+
 def _joined_ground(run: Run, host: Container | None) -> Ground:
     """Another container's network stack: the one that it had when this one started, none of a later start."""
     if host is None:

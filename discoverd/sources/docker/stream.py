@@ -2,7 +2,8 @@
 
 A slow reader makes the engine drop events silently and holds up its API calls, so nothing is
 done here but to note which container is to be looked at. Events are never taken for data: their
-attributes can be forged by labels.
+attributes can be forged by labels. Only that a container was killed or has died is believed at
+once, since an inspect may wait for seconds while the engine takes down what it left.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ class Batch:
 
     #: Containers to be inspected, the longest waiting first.
     dirty: dict[str, None] = field(default_factory=dict)
-    #: (container, signal) in the order of the events.
+    #: (container, signal sent), oldest first.
     kills: list[tuple[str, str]] = field(default_factory=list)
+    #: Containers whose main process ended and was not started again since.
+    deaths: dict[str, None] = field(default_factory=dict)
     networks: bool = False
     #: The stream is over; ``error`` says why, None for a stream that was merely quiet.
     ended: bool = False
@@ -43,8 +46,12 @@ def note(event: Json, batch: Batch) -> bool:
     if kind == "container" and actor and not action.startswith("exec_"):
         if action == "kill":
             batch.kills.append((actor, text(attributes, "signal")))
-        else:
-            batch.dirty[actor] = None
+            return True
+        batch.dirty[actor] = None
+        if action == "die":
+            batch.deaths[actor] = None
+        elif action == "start":
+            batch.deaths.pop(actor, None)
         return True
     if kind == "network":
         if action in {"connect", "disconnect"}:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from discoverd.sources.docker.client import Client
     from discoverd.sources.docker.settings import DockerSettings
 
-#: Threads for calls: those of a sync, and two for what happens meanwhile.
-THREADS = 10
+#: Calls at once. A sync needs 8; inspects of containers that are started or ended wait for that.
+THREADS = 32
 
 
 class DockerSource:
