@@ -62,6 +62,8 @@ class NameIndex:
         self._bound: dict[str, tuple[Binding, ...]] = {}
         self._below: dict[str, int] = {}
         self._gone: dict[str, dict[Gone, float]] = {}
+        #: How many wildcards there are: with none, a name that is not here is nothing.
+        self.wildcards = 0
 
     def __contains__(self, name: str) -> bool:
         """Whether a name exists: it, or any name below it, has data (or had it a moment ago)."""
@@ -161,6 +163,7 @@ class NameIndex:
         if bool(old) == bool(new):
             return set()
         step = 1 if new else -1
+        self.wildcards += step * name.startswith("*")
         above = list(ancestors(name))
         for each in above:
             count = self._below.get(each, 0) + step

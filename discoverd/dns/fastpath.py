@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import time
 from collections import defaultdict
 from ipaddress import IPv4Address
 from itertools import chain
@@ -56,8 +57,10 @@ FORMS: Final[dict[bytes, int]] = {
     for opt in (0, 1)
     for bits in (0, 0x10, 0x20, 0x30)
 }
-#: What to answer with to a query without OPT, and its size limit.
-WITHOUT_OPT: Final = (b"", PLAIN_UDP)
+DENIED: Final = message.QR | message.AA | message.NXDOMAIN
+#: An OPT record up to its only option's data: a client cookie of 8 octets, or that and a server's of 16.
+COOKIE_HEAD: Final = OPT_SIZE + 4
+COOKIE_SIZES: Final = (8, 24)
 
 
 class Store:
@@ -74,32 +77,7 @@ class Store:
         #: By question: the memory of its exact replies, and the queries that lead there.
         self._blocks: dict[bytes, list[tuple[bytes, ctypes.Array[ctypes.c_char]]]] = {}
 
-    def reply(self, packet: bytes, opts: dict[bytes, tuple[bytes, int]]) -> bytes | None:
-        """Everything behind the id of the reply to a query, or None where there is no ring for it."""
-        form = FORMS.get(packet[2:12])
-        if form is None:
-            return None
-        if form < 2:
-            question, opt = packet[12:], WITHOUT_OPT
-        else:
-            known = opts.get(packet[-OPT_SIZE:])
-            if known is None:
-                return None
-            question, opt = packet[12:-OPT_SIZE], known
-        # a hit proves the question well-formed: in lower case it equals one that was parsed, and
-        # lower() leaves lengths alone, which are below 64
-        key = question.lower()
-        ring = self.rings.get(key)
-        if ring is None:
-            return None
-        headers, following, size = ring
-        if size + len(opt[0]) > opt[1]:
-            return None
-        if key == question and len(packet) - 2 <= EXACT_SIZE and len(self.exact) < EXACT_MOST:
-            self._keep_exact(packet[2:], key, headers[form] + question, opt[0])
-        return b"".join((headers[form], question, following(), opt[0]))
-
-    def _keep_exact(self, query: bytes, question: bytes, head: bytes, opt: bytes) -> None:
+    def keep_exact(self, query: bytes, question: bytes, head: bytes, opt: bytes) -> None:
         """Lay out all replies to one query one after the other, ready to be sent from there."""
         prepared = self.prepared[question]
         tails = prepared.tails
@@ -125,8 +103,17 @@ class Store:
 class Fastpath:
     """The stores of all views, who gets which, and which names their contents rest on."""
 
-    def __init__(self, udp_size: int) -> None:
-        self.udp_size = udp_size
+    def __init__(
+        self,
+        udp_size: int,
+        *,
+        deny: Callable[[bytes], bytes | None] = lambda _question: None,
+        cookie: Callable[[bytes, str, int], bytes | None] = lambda _option, _client, _now: None,
+    ) -> None:
+        """``deny`` gives the authority section for a question about nothing, ``cookie`` the option to
+        answer a COOKIE option with; None where that is not to be decided here.
+        """
+        self.udp_size, self._deny, self._cookie = udp_size, deny, cookie
         #: An asker's address as text to its store.
         self.askers: dict[str, Store] = {}
         #: The same for a batch, by address as it stands in a sockaddr (:func:`sockaddr_key`): to the
@@ -134,8 +121,57 @@ class Fastpath:
         self.exact: dict[int | bytes, dict[bytes, Iterator[bytes]]] = {}
         self._stores: dict[tuple[View, bool], Store] = {}
         self._dependents: defaultdict[str, set[tuple[Store, bytes]]] = defaultdict(set)
-        #: The OPT records of queries to (the OPT to answer with, the asker's size limit).
+        #: The OPT records of queries to (the OPT to answer with, the asker's size limit); where the
+        #: only option is a cookie, both without the cookie itself.
         self.opts: dict[bytes, tuple[bytes, int]] = {}
+
+    def reply(self, store: Store, packet: bytes, client: str) -> bytes | None:
+        """Everything behind the id of the reply to a query, or None where it is for the handler."""
+        form = FORMS.get(packet[2:12])
+        if form is None:
+            return None
+        opt, limit, same = b"", PLAIN_UDP, True
+        if form < 2:
+            question = packet[12:]
+        elif (known := self.opts.get(packet[-OPT_SIZE:])) is not None:
+            question, (opt, limit) = packet[12:-OPT_SIZE], known
+        else:
+            cut = self._cut_cookie(packet, client)
+            if cut is None:
+                return None
+            question, opt, limit = cut
+            same = False
+        # a hit proves the question well-formed: in lower case it equals one that was parsed, and
+        # lower() leaves lengths alone, which are below 64
+        key = question.lower()
+        ring = store.rings.get(key)
+        if ring is None:
+            return self._denial(store, form, question, key, opt)
+        headers, following, size = ring
+        if size + len(opt) > limit:
+            return None
+        if same and key == question and len(packet) - 2 <= EXACT_SIZE and len(store.exact) < EXACT_MOST:
+            store.keep_exact(packet[2:], key, headers[form] + question, opt)
+        return b"".join((headers[form], question, following(), opt))
+
+    def _cut_cookie(self, packet: bytes, client: str) -> tuple[bytes, bytes, int] | None:
+        """Question, OPT to answer with and size limit of a query whose only option is a cookie."""
+        for size in COOKIE_SIZES:
+            known = self.opts.get(packet[-COOKIE_HEAD - size : -size])
+            if known is not None:
+                cookie = self._cookie(packet[-size:], client, int(time.time()))
+                if cookie is not None:
+                    return packet[12 : -COOKIE_HEAD - size], known[0] + cookie, known[1]
+        return None
+
+    def _denial(self, store: Store, form: int, question: bytes, key: bytes, opt: bytes) -> bytes | None:
+        # a link alias is a name for its own client alone, so the names of all do not tell
+        soa = None if store.view.links else self._deny(key)
+        if soa is None or HEADER_SIZE + len(question) + len(soa) + len(opt) > PLAIN_UDP:
+            return None
+        flags = DENIED | (message.RA if store.may_recurse else 0) | (message.RD if form & 1 else 0)
+        head = message.HEADER.pack(0, flags, 1, 0, 1, form >> 1)
+        return b"".join((head[2:], question, soa, opt))
 
     def store(self, view: View, *, may_recurse: bool) -> Store:
         key = (view, may_recurse)
@@ -152,8 +188,12 @@ class Fastpath:
         self.exact[sockaddr_key(address)] = store.exact
 
     def learn_opt(self, record: bytes, answer: bytes, limit: int) -> None:
-        """Keep how to answer an OPT record without options; ``limit`` is the asker's, in octets."""
-        if len(record) == OPT_SIZE and len(self.opts) < OPTS_MOST:
+        """Keep how to answer an OPT record; ``limit`` is the asker's, in octets.
+
+        ``record`` is the last of its message, and has no option, or one cookie, which is left out
+        of both.
+        """
+        if len(self.opts) < OPTS_MOST:
             self.opts[record] = (answer, limit)
 
     def learn(self, store: Store, key: bytes, prepared: Prepared) -> None:

@@ -121,7 +121,7 @@ class UdpEndpoint:
         handler = self._handler
         store = handler.fastpath.askers.get(peer[0])
         if store is not None:
-            reply = store.reply(packet, handler.fastpath.opts)
+            reply = handler.fastpath.reply(store, packet, peer[0])
             if reply is not None:
                 self.fast += 1
                 return reply
@@ -170,8 +170,9 @@ class BatchedEndpoint(UdpEndpoint):
         lengths = batch.lengths[:count].tolist()
         raw = bytes(batch.queries[: SLOT * count])
         queries = [raw[at : at + length - 2] for at, length in zip(self._starts, lengths, strict=False)]
-        stores = map(exact.get, self._askers(count), repeat(_NOBODY))
-        replies: list[Any] = list(map(next, map(dict.get, stores, queries, repeat(_MISS))))
+        stores = list(map(exact.get, self._askers(count), repeat(_NOBODY)))
+        rings = list(map(dict.get, stores, queries, repeat(_MISS)))
+        replies: list[Any] = list(map(next, rings))
         missed = replies.count(None)
         self.fast += count - missed
         holes = self._answer_misses(replies, queries, lengths) if missed else []
@@ -190,9 +191,7 @@ class BatchedEndpoint(UdpEndpoint):
         raw = bytes(self._batch.sockaddrs[: NAME_SLOT * count])
         return [raw[at + 8 : at + 24] for at in range(0, NAME_SLOT * count, NAME_SLOT)]
 
-    def _answer_misses(
-        self, replies: list[Any], queries: list[bytes], lengths: list[int]
-    ) -> list[int]:
+    def _answer_misses(self, replies: list[Any], queries: list[bytes], lengths: list[int]) -> list[int]:
         """Answer one by one what is not kept exactly; returns which datagrams get no reply now."""
         holes: list[int] = []
         batch = self._batch

@@ -6,6 +6,8 @@ put in any order without packing them again.
 
 from __future__ import annotations
 
+import struct
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from itertools import cycle
 from typing import TYPE_CHECKING
@@ -15,8 +17,7 @@ from dnslib.label import DNSBuffer
 
 from discoverd.dns import message
 from discoverd.resolver.outcome import (
-    AAAA,
-    A,
+    TXT,
     Answer,
     Data,
     Fail,
@@ -33,6 +34,12 @@ from discoverd.resolver.outcome import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+#: Behind a record's owner: type, class, TTL, octets of data (RFC 1035 section 4.1.3).
+FIXED = struct.Struct("!HHIH")
+#: A pointer to the question's name (RFC 1035 section 4.1.4).
+QUESTION_NAME = bytes((0xC0, message.HEADER_SIZE))
 
 
 class Prepared:
@@ -96,59 +103,77 @@ class Prepared:
 
 def prepare(outcome: Outcome, question: bytes) -> Prepared:
     """Pack an outcome's records for one question (name, type and class in wire format)."""
-    name = _name(question)
     if isinstance(outcome, Answer):
         return Prepared(
             message.NOERROR,
-            tuple(pack(r, name) for r in outcome.records),
+            tuple(pack(r, question) for r in outcome.records),
             (),
-            tuple(pack(r, name) for r in outcome.extra),
+            tuple(pack(r, question) for r in outcome.extra),
             outcome.depends,
             rotate=outcome.rotate,
         )
     if isinstance(outcome, NoData | NxDomain):
         rcode = message.NOERROR if isinstance(outcome, NoData) else message.NXDOMAIN
-        return Prepared(rcode, (), (pack(outcome.soa, name),), (), outcome.depends)
+        return Prepared(rcode, (), (pack(outcome.soa, question),), (), outcome.depends)
     return Prepared(message.SERVFAIL if isinstance(outcome, Fail) else message.REFUSED)
 
 
-def _name(question: bytes) -> dnslib.DNSLabel:
-    return DNSBuffer(question).decode_name()
-
-
-def pack(record: Record, question: dnslib.DNSLabel) -> bytes:
+def pack(record: Record, question: bytes) -> bytes:
     """One record in wire format as it stands behind a question at offset 12."""
-    buffer = DNSBuffer(bytes(message.HEADER_SIZE))
-    buffer.offset = message.HEADER_SIZE
-    buffer.encode_name(question)
-    start = buffer.offset
-    if record.type in (A, AAAA) and record.owner is not None:
-        # glue is matched with its SRV target letter by letter (HAProxy): no pointer into a question
-        # that may have come in any letter case
-        buffer.names.clear()
-    owner = question if record.owner is None else dnslib.DNSLabel(record.owner)
-    rdata = _rdata(record.data)
-    dnslib.RR(owner, record.type, message.IN, record.ttl, rdata).pack(buffer)
-    return bytes(buffer.data[start:])
+    if isinstance(record.data, IPv4Address | IPv6Address):
+        # Most records are addresses, and this takes a twentieth of what dnslib does. Glue is matched
+        # with its SRV target letter by letter (HAProxy): no pointer into a question that may have
+        # come in any letter case.
+        owner = QUESTION_NAME if record.owner is None else pack_name(record.owner)
+        data = record.data.packed
+        return owner + FIXED.pack(record.type, message.IN, record.ttl, len(data)) + data
+    return _pack(record, question, message.IN)
+
+
+def pack_name(name: str) -> bytes:
+    """A dotted name without the final dot as labels, without compression."""
+    labels = name.encode("ascii").split(b".") if name else []
+    return b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
+
+
+def pack_without_owner(record: Record) -> bytes:
+    """One record from its type on, names in full: it fits behind any owner."""
+    buffer = _WithoutPointers()
+    dnslib.RR(".", record.type, message.IN, record.ttl, _rdata(record.data)).pack(buffer)
+    return bytes(buffer.data[1:])  # the root is one octet
+
+
+class _WithoutPointers(DNSBuffer):  # type: ignore[misc]  # dnslib has no types
+    def encode_name(self, name: dnslib.DNSLabel) -> None:
+        self.encode_name_nocompress(name)
 
 
 def pack_chaos(text: TxtData, question: bytes) -> bytes:
     """A TXT record of the CHAOS class at the name that was asked (RFC 4892)."""
+    return _pack(Record(TXT, 0, text), question, message.CH)
+
+
+def _pack(record: Record, question: bytes, rclass: int) -> bytes:
     buffer = DNSBuffer(bytes(message.HEADER_SIZE))
     buffer.offset = message.HEADER_SIZE
     name = _name(question)
     buffer.encode_name(name)
     start = buffer.offset
-    dnslib.RR(name, 16, message.CH, 0, _rdata(text)).pack(buffer)
+    owner = name if record.owner is None else dnslib.DNSLabel(record.owner)
+    dnslib.RR(owner, record.type, rclass, record.ttl, _rdata(record.data)).pack(buffer)
     return bytes(buffer.data[start:])
+
+
+@lru_cache(maxsize=8)
+def _name(question: bytes) -> dnslib.DNSLabel:
+    # the records of one answer are packed one after the other, for one question
+    return DNSBuffer(question).decode_name()
 
 
 def _rdata(data: Data) -> dnslib.RD:
     match data:
-        case IPv4Address():
-            return dnslib.A(str(data))
-        case IPv6Address():
-            return dnslib.AAAA(str(data))
+        case IPv4Address() | IPv6Address():
+            return dnslib.RD(data.packed)
         case SrvData():
             return dnslib.SRV(data.priority, data.weight, data.port, data.target)
         case NameData():
