@@ -48,12 +48,14 @@ clean: ## forget the virtual environment and every cache
 	rm -rf $(VENV) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find discoverd tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Installed once for each state of the lock
+# Installed once for each state of the lock; $(VENV)/bin/discoverd is the command, run from this tree
 $(VENV)/.runtime: requirements.lock $(python)
-	@echo "installing what discoverd needs" && $(pip_install) -r $< && touch $@
+	@echo "installing what discoverd needs" && $(pip_install) -r $<
+	@printf '#!%s\nimport sys\n\nsys.path.insert(0, "%s")\nfrom discoverd.cli import main\n\nmain()\n' \
+	  '$(CURDIR)/$(python)' '$(CURDIR)' >$(VENV)/bin/discoverd && chmod 755 $(VENV)/bin/discoverd && touch $@
 
-$(VENV)/.dev: requirements-dev.lock $(python)
-	@echo "installing what the tests need" && $(pip_install) -r $< && touch $@ $(VENV)/.runtime
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	@echo "installing what the tests need" && $(pip_install) -r $< && touch $@
 
 # The first interpreter that is new enough. Debian keeps venv in a package of its own.
 $(python):

@@ -48,11 +48,13 @@ def config_flags(command: Callable[..., None]) -> Callable[..., None]:
 def serve(**flags: Any) -> None:
     """Answer DNS questions until told to stop."""
     from discoverd import app
+    from discoverd.privileges import use_what_is_allowed
 
     config = _configuration(flags)
     log.set_up(config.log.level, config.log.format)
     for note in config.notes:
         logging.getLogger("discoverd.config").warning(note)
+    use_what_is_allowed(engine.url.removeprefix("unix://") for engine in config.docker)
     try:
         asyncio.run(app.run(config, reload=lambda: load(flags, os.environ, Path.cwd())))
     except app.StartError as error:

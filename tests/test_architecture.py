@@ -20,21 +20,22 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-#: What a component may import stands before it; each name is a module or package below discoverd.
-#: Those on one line may know each other where ``SIDEWAYS`` has them.
+#: What the rest stands on: plain parts that may know each other, though never in a circle.
+FOUNDATION = {"naming", "nameindex", "registry", "views", "catalog", "config", "host"}
+FOUNDATION |= {"ledger", "log", "privileges", "registration", "supervise"}
+#: What a component may import stands in a line before it; each name is a module or package of discoverd.
 ORDER = (
     {"model"},
-    {"naming", "nameindex", "registry", "views", "config", "host", "log", "supervise"},
+    FOUNDATION,
     {"resolver", "sources"},
     {"dns", "http", "metrics"},
     {"app"},
     {"commands", "cli", "__main__"},
 )
+#: What a component may know of its own line.
 SIDEWAYS = {
-    "nameindex": {"naming"},
-    "registry": {"naming", "nameindex"},
-    "views": {"registry"},
-    "host": {"config"},
+    **dict.fromkeys(FOUNDATION, FOUNDATION),
+    "http": {"dns"},
     "metrics": {"dns"},
     "cli": {"commands"},
     "__main__": {"cli"},
