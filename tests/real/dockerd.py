@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import subprocess
@@ -93,7 +94,9 @@ class Dockerd:
 
     def close(self) -> None:
         """Stop it, and leave nothing of it: what a killed one left running, and its data."""
-        self.stop()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.stop()
+        self.kill()
         clear(self.home)
         if self.namespace:
             self.namespace.close()

@@ -100,8 +100,8 @@ class Engine:
         found: list[dict[str, Any]] = json.loads(self.docker("container", "inspect", *names)) if names else []
         return found
 
-    def remove_all(self) -> None:
-        """Remove whatever in this engine carries the run's label."""
+    def remove_all(self, timeout: float = CALL_TIMEOUT) -> None:
+        """Remove whatever in this engine carries the run's label; ``timeout`` seconds for each kind."""
         ours = f"label={self.session.label}"
         for kind, ids in (
             (("rm", "--force", "--volumes"), self.docker("ps", "--all", "--quiet", "--filter", ours)),
@@ -111,7 +111,7 @@ class Engine:
         ):
             if ids:
                 # Parallel removals by one client; what is gone already is no fault.
-                self.docker(*kind, *dict.fromkeys(ids.split()), check=False)
+                self.docker(*kind, *dict.fromkeys(ids.split()), check=False, timeout=timeout)
         self._image = ""
 
 
@@ -149,7 +149,7 @@ class HostedEngine(Engine):
             self.daemon.thaw()
             # So that it takes down its own bridges and cgroups; what it leaves is cleared without it.
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.remove_all()
+                self.remove_all(timeout=20)
         self.daemon.close()
 
 
