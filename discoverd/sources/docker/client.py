@@ -67,8 +67,8 @@ class _Api(docker.api.client.APIClient):
         for scheme in ("http://", "https://"):
             self.mount(scheme, TcpAdapter(pool_maxsize=CONNECTIONS))
         if self._path:
-            adapter = UnixAdapter(f"http+unix://{self._path}", int(READ_TIMEOUT), max_pool_size=CONNECTIONS)
-            self.mount(UNIX, adapter)
+            path = f"http+unix://{self._path}"
+            self.mount(UNIX, UnixAdapter(path, int(CONNECT_TIMEOUT), max_pool_size=CONNECTIONS))
         version = super()._retrieve_server_version()  # type: ignore[misc]  # not in the stubs
         if not isinstance(version, str):
             raise TypeError(f"ApiVersion is {version!r}")

@@ -34,9 +34,10 @@ class Sweep:
         """
         self._waiting.extend(ids)
         queued = set(self._waiting)
+        self._tasks = {task for task in self._tasks if not task.done()}
         for number in range(min(LANES, len(queued))):
             self._tasks.add(self._group.create_task(self._lane(queued), name=f"docker sync {number}"))
-        pending = self._tasks
+        pending = set(self._tasks)
         while pending:
             done, pending = await asyncio.wait(pending, timeout=PATIENCE)
             if self._error is not None:
