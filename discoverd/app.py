@@ -14,17 +14,22 @@ from aiohttp import web
 from discoverd import __version__
 from discoverd.config import ConfigError
 from discoverd.dns import server as dns
+from discoverd.dns.denial import Denial
 from discoverd.dns.fastpath import Fastpath
 from discoverd.dns.forwarding import Forwarding
 from discoverd.dns.handler import Handler
 from discoverd.host import HostAddresses
-from discoverd.http.api import Api
+from discoverd.http.api import Api, Parts
+from discoverd.http.doh import exchange
+from discoverd.http.guard import Access
+from discoverd.ledger import LedgerError, open_ledger
 from discoverd.metrics import Metrics
 from discoverd.registry import Change, Registry
 from discoverd.resolver.forward import Forwarder, Upstream
 from discoverd.resolver.local import Local, Settings
 from discoverd.resolver.select import Policy
 from discoverd.sources.docker import DockerSettings, DockerSource, distinct
+from discoverd.sources.leases import FullError, LeaseSource, NotKeptError
 from discoverd.sources.static import StaticSource
 from discoverd.supervise import keep_running, spawn
 from discoverd.views import Views
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from discoverd.config import Config, Endpoint
+    from discoverd.ledger import Ledger
     from discoverd.model import IPAddress
 
 log = logging.getLogger("discoverd")
@@ -77,13 +83,14 @@ class App:
         self.host_addresses = HostAddresses()
         self.views = Views(self.registry, self.host_addresses)
         self.local = Local(self.registry, settings_of(config))
-        self.fastpath = Fastpath(config.dns.udp_size)
+        self.fastpath = Fastpath(config.dns.udp_size, deny=Denial(self.local).soa)
         self.forwarding = Forwarding(forwarder_of(config))
         self.handler = Handler(
             self.local, self.views, self.fastpath, version=__version__, may_recurse=self._may_recurse
         )
         self.registry.subscribe(self._changed)
         self.static = StaticSource(self.registry.writer("static", "static"), config.services)
+        self.leases = LeaseSource(self.registry.writer(LeaseSource.name, LeaseSource.kind))
         self._wanted_engines = engines_of(config)
         self._engines: dict[DockerSettings, asyncio.Task[None]] = {}
         self._engines_changed = asyncio.Event()
@@ -98,12 +105,14 @@ class App:
     async def start(self) -> None:
         """Bind, publish what is static, and serve. Raises StartError with nothing left open."""
         self.static.reload(self.config.services)
+        self.leases.load(ledger_of(self.config))
         try:
             for endpoint in self.config.listen:
                 self.listeners += [dns.bind(host, endpoint.port) for host in hosts_of(endpoint)]
         except dns.BindError as error:
             for listener in self.listeners:
                 listener.close()
+            await self.leases.close()
             raise StartError(str(error)) from None
         self.server = dns.DnsServer(self.listeners, self.handler, self.forwarding.take)
         await self._start_http(Metrics(self.registry, self.server))
@@ -122,20 +131,35 @@ class App:
             await self.server.stop()
         if self._runner is not None:
             await self._runner.cleanup()
+        await self.leases.close()
 
     async def _start_http(self, metrics: Metrics) -> None:
         endpoint = self.config.http.listen
         if endpoint is None:
             return
-        api = Api(self.registry, self.local, self.views, metrics.expose)
-        self._runner = web.AppRunner(api.application(), access_log=None, handle_signals=False)
+        api = Api(
+            Parts(
+                self.registry,
+                self.local,
+                self.views,
+                self.leases,
+                {FullError: 429, NotKeptError: 503},
+                exchange(self.handler, self.forwarding.take),
+                metrics.expose,
+            ),
+            access_of(self.config),
+        )
+        self._runner = web.AppRunner(
+            api.application(), access_log=None, handle_signals=False, shutdown_timeout=1
+        )
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, endpoint.host or None, endpoint.port, shutdown_timeout=1).start()
+            await web.TCPSite(self._runner, endpoint.host or None, endpoint.port).start()
         except OSError as error:
             for listener in self.listeners:
                 listener.close()
             await self._runner.cleanup()
+            await self.leases.close()
             raise StartError(dns.explain(str(endpoint), endpoint.port, "HTTP", error)) from None
         for address in self._runner.addresses:
             host = f"[{address[0]}]" if ":" in address[0] else address[0]
@@ -155,6 +179,7 @@ class App:
         """Run every engine's watcher and the housekeeping; start and end watchers as a reload says."""
         async with asyncio.TaskGroup() as group:
             spawn(group, "housekeeping", self._keep_house())
+            spawn(group, "leases", keep_running("leases", self.leases.run))
             while True:
                 self._engines_changed.clear()
                 for settings in self._engines.keys() - set(self._wanted_engines):
@@ -217,6 +242,26 @@ def settings_of(config: Config) -> Settings:
         bare_names=config.dns.bare_names,
         policy=Policy(strict=config.scope == "strict", fail_open=config.health.when_none == "all"),
     )
+
+
+def access_of(config: Config) -> Access:
+    """Who may change something over HTTP."""
+    token, endpoint = config.http.token, config.http.listen
+    beyond = endpoint is not None and not endpoint.is_loopback
+    return Access(token.get_secret_value() if token else None, beyond)
+
+
+def ledger_of(config: Config) -> Ledger | None:
+    """Where registrations are kept; None for memory. Raises StartError for a place that was asked for."""
+    if config.state_dir is None:
+        return None
+    try:
+        return open_ledger(config.state_dir)
+    except LedgerError as error:
+        if config.origins.get(("state_dir",), "default") != "default":
+            raise StartError(str(error)) from None
+        log.warning("%s; until then they are kept in memory only", error)
+        return None
 
 
 def forwarder_of(config: Config) -> Forwarder:

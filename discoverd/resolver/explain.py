@@ -37,7 +37,8 @@ TYPE_NAMES = {number: name for name, number in TYPES.items()}
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """An outcome with the instances that were considered; ``considered`` holds (instance, why it was
-    left out or None)."""
+    left out or None).
+    """
 
     question: Question
     view: View
@@ -48,11 +49,12 @@ class Explanation:
 
 def type_number(text: str) -> int | None:
     """The number of a record type given by name or as TYPE123 (RFC 3597); None for neither."""
-    upper = text.strip().upper()
+    upper = text.upper()
     if upper in TYPES:
         return TYPES[upper]
     digits = upper.removeprefix("TYPE")
-    return int(digits) if digits.isdecimal() and int(digits) < 65536 else None
+    decimal = digits.isascii() and digits.isdecimal() and len(digits) <= 5
+    return int(digits) if decimal and int(digits) < 65536 else None
 
 
 def explain(local: Local, question: Question, view: View, client: Instance | None) -> Explanation:
