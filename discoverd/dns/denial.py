@@ -16,58 +16,66 @@ if TYPE_CHECKING:
 TAIL: Final = 4
 CLASS_IN: Final = b"\0\1"
 #: Types that mean something else than data at a name (transfers, transactions, OPT).
-OTHER_TYPES: Final = frozenset({41, 249, 250, 251, 252})
+OTHER_TYPES: Final = frozenset(number.to_bytes(2, "big") for number in (41, 249, 250, 251, 252))
+#: Names from here on in a message, as pointers (RFC 1035 section 4.1.4), by offset in the question.
+POINTERS: Final = [(0xC000 | (message.HEADER_SIZE + at)).to_bytes(2, "big") for at in range(message.MAX_NAME)]
+UNDERSCORE: Final = 0x5F
 
 
 class Denial:
     """Knows by the registry's names which questions below a domain are about nothing at all."""
 
     def __init__(self, local: Local) -> None:
-        self._local = local
-        self._names = local.registry.names
+        self._local, self._registry, self._names = local, local.registry, local.registry.names
         self._read_of: tuple[int, object] | None = None
-        #: A domain in wire format to its SOA record without the owner.
-        self._domains: dict[bytes, bytes] = {}
+        #: Domains in wire format, longest first, each with its SOA record from the type on.
+        self._domains: list[tuple[bytes, bytes]] = []
 
     def soa(self, key: bytes) -> bytes | None:
         """The authority section that denies a lower-case question, or None where it may not be denied.
 
         The owner points into the question, which ends in the domain.
         """
-        registry = self._local.registry
-        if registry.syncing or key[-2:] != CLASS_IN or int.from_bytes(key[-4:-2], "big") in OTHER_TYPES:
+        registry, names = self._registry, self._names
+        if registry.syncing or names.wildcards or key[-2:] != CLASS_IN or key[-4:-2] in OTHER_TYPES:
             return None
         if (registry.serial, self._local.settings) != self._read_of:
             self._read()
-        for domain, record in self._domains.items():
-            if key.endswith(domain, 0, -TAIL):
-                end = len(key) - TAIL - len(domain)
-                if self._is_nothing(key, end):
-                    pointer = 0xC000 | (message.HEADER_SIZE + end)
-                    return pointer.to_bytes(2, "big") + record
-                return None
+        whole = key[:-TAIL]
+        for domain, record in self._domains:
+            if whole.endswith(domain):
+                end = len(whole) - len(domain)
+                name = _relative_name(key, end) if len(whole) <= message.MAX_NAME else None
+                if name is None or name in names or name == "ns" or name.startswith("all."):
+                    return None
+                return POINTERS[end] + record
         return None
-
-    def _is_nothing(self, key: bytes, end: int) -> bool:
-        """Whether the labels before ``end`` are well-formed and name nothing, nor anything above does."""
-        names, labels, at = self._names, [], 0
-        while at < end:
-            length = key[at]
-            label = key[at + 1 : at + 1 + length]
-            # what begins with "_" is a service, what has a dot inside only looks like two labels
-            if not length or length > 63 or label[0] == 0x5F or b"." in label or b"\\" in label:
-                return False
-            labels.append(label.decode("latin-1"))
-            at += 1 + length
-        if at != end or not labels or end > message.MAX_NAME or names.wildcards or labels[0] == "all":
-            return False
-        name = ".".join(labels)
-        return name not in names and name != "ns"
 
     def _read(self) -> None:
         """Pack the SOA records anew: the registry's serial or the settings have changed."""
-        self._read_of = self._local.registry.serial, self._local.settings
-        self._domains = {}
-        for domain in sorted(self._local.settings.domains, key=len, reverse=True):
-            octets = b"".join(bytes([len(x)]) + x.encode() for x in domain.split(".")) + b"\0"
-            self._domains[octets] = wire.pack_without_owner(self._local.soa(domain))
+        self._read_of = self._registry.serial, self._local.settings
+        self._domains = [
+            (_octets(domain), wire.pack_without_owner(self._local.soa(domain)))
+            for domain in sorted(self._local.settings.domains, key=len, reverse=True)
+        ]
+
+
+def _octets(domain: str) -> bytes:
+    return b"".join(bytes([len(label)]) + label.encode() for label in domain.split(".")) + b"\0"
+
+
+def _relative_name(key: bytes, end: int) -> str | None:
+    """The labels before ``end`` as a dotted name; None where they are none, or not plain ones.
+
+    What begins with "_" is a service, and what has a dot inside only looks like two labels.
+    """
+    labels: list[bytes] = []
+    at = 0
+    while at < end:
+        stop = at + 1 + key[at]
+        label = key[at + 1 : stop]
+        if not label or stop > end or label[0] == UNDERSCORE or b"." in label or b"\\" in label:
+            return None
+        labels.append(label)
+        at = stop
+    return b".".join(labels).decode("latin-1") if labels else None

@@ -57,7 +57,15 @@ FORMS: Final[dict[bytes, int]] = {
     for opt in (0, 1)
     for bits in (0, 0x10, 0x20, 0x30)
 }
-DENIED: Final = message.QR | message.AA | message.NXDOMAIN
+#: Octets 2 to 12 of a reply that denies a name, by whether names are forwarded, and by form.
+DENIED: Final = tuple(
+    tuple(
+        message.HEADER.pack(0, message.QR | message.AA | ra | rd | message.NXDOMAIN, 1, 0, 1, opt)[2:]
+        for opt in (0, 1)
+        for rd in (0, message.RD)
+    )
+    for ra in (0, message.RA)
+)
 #: An OPT record up to its only option's data: a client cookie of 8 octets, or that and a server's of 16.
 COOKIE_HEAD: Final = OPT_SIZE + 4
 COOKIE_SIZES: Final = (8, 24)
@@ -81,7 +89,7 @@ class Store:
         """Lay out all replies to one query one after the other, ready to be sent from there."""
         prepared = self.prepared[question]
         tails = prepared.tails
-        if tails is None:
+        if tails is None or query in self.exact or len(query) > EXACT_SIZE or len(self.exact) >= EXACT_MOST:
             return
         replies = [head + tail + opt for tail in tails]
         block = ctypes.create_string_buffer(b"".join(replies), sum(map(len, replies)))
@@ -150,7 +158,7 @@ class Fastpath:
         headers, following, size = ring
         if size + len(opt) > limit:
             return None
-        if same and key == question and len(packet) - 2 <= EXACT_SIZE and len(store.exact) < EXACT_MOST:
+        if same and key == question:
             store.keep_exact(packet[2:], key, headers[form] + question, opt)
         return b"".join((headers[form], question, following(), opt))
 
@@ -169,9 +177,7 @@ class Fastpath:
         soa = None if store.view.links else self._deny(key)
         if soa is None or HEADER_SIZE + len(question) + len(soa) + len(opt) > PLAIN_UDP:
             return None
-        flags = DENIED | (message.RA if store.may_recurse else 0) | (message.RD if form & 1 else 0)
-        head = message.HEADER.pack(0, flags, 1, 0, 1, form >> 1)
-        return b"".join((head[2:], question, soa, opt))
+        return b"".join((DENIED[store.may_recurse][form], question, soa, opt))
 
     def store(self, view: View, *, may_recurse: bool) -> Store:
         key = (view, may_recurse)
