@@ -65,11 +65,11 @@ class Origins:
     def fault(self, key: KeyPath, value: object, expected: str) -> str:
         """One line: where the value came from, the value, and what was expected."""
         giver = self.giver(key)
-        if giver and giver.startswith("--"):
-            return f"{giver} {shown(value, quoted=False)}: {expected}"
+        secret = key[-1:] == ("token",)
         if giver:
-            return f"{giver}={shown(value, quoted=False)}: {expected}"
-        text = '"***"' if key[-1:] == ("token",) else shown(value)
+            said = "***" if secret else shown(value, quoted=False)
+            return f"{giver}{' ' if giver.startswith('--') else '='}{said}: {expected}"
+        text = '"***"' if secret else shown(value)
         return f"{self._line(key)}: {dotted(key)} = {text}: {expected}"
 
     def translate(self, error: ErrorDetails) -> str:

@@ -34,6 +34,16 @@ if TYPE_CHECKING:
 
 SYSTEM_FILE = Path("/etc/discoverd/discoverd.toml")
 LOCAL_FILE = "discoverd.toml"
+#: Consul's own variables, see :func:`_fill_consul`.
+CONSUL_VARIABLES = {
+    "CONSUL_HTTP_TOKEN": "token",
+    "CONSUL_NAMESPACE": "namespace",
+    "CONSUL_CACERT": "tls_ca",
+    "CONSUL_CLIENT_CERT": "tls_cert",
+    "CONSUL_CLIENT_KEY": "tls_key",
+    "CONSUL_TLS_SERVER_NAME": "tls_server_name",
+    "CONSUL_HTTP_SSL_VERIFY": "tls_verify",
+}
 #: A configuration is small; more than this is a mistake, such as a device or a log.
 MAX_FILE_BYTES = 8 * 1024 * 1024
 
@@ -129,8 +139,8 @@ def _syntax_fault(told: str, message: str, last_line: int) -> str:
 def _anchor_paths(raw: dict[str, Any], base: Path) -> None:
     """Make relative paths absolute, in place."""
     tables: list[tuple[dict[str, Any], tuple[str, ...]]] = [(raw, ("state_dir",))]
-    engines = raw.get("docker")
-    tables += [(e, ("tls_ca", "tls_cert", "tls_key")) for e in _listed(engines) if isinstance(e, dict)]
+    certified = [*_listed(raw.get("docker")), raw.get("consul")]
+    tables += [(e, ("tls_ca", "tls_cert", "tls_key")) for e in certified if isinstance(e, dict)]
     for table, keys in tables:
         for key in keys:
             value = table.get(key)
@@ -203,6 +213,27 @@ def _fill_defaults(
         forward.setdefault("upstreams", list(default_upstreams(machine, listen)))
         forward.setdefault("allow", list(dict.fromkeys((*LOCAL_NETWORKS, *own_networks(machine)))))
     raw.setdefault("state_dir", default_state_dir(environ, machine))
+    _fill_consul(raw, environ, origins)
+
+
+def _fill_consul(raw: dict[str, Any], environ: Mapping[str, str], origins: Origins) -> None:
+    """What Consul's own variables say of the way to the agent that was named, where nobody else does.
+
+    https://developer.hashicorp.com/consul/commands#environment-variables; CONSUL_HTTP_ADDR is not
+    among them, since it would switch on what nobody asked discoverd for.
+    """
+    said = {key: value for key in CONSUL_VARIABLES if (value := environ.get(key, "").strip())}
+    named = raw.get("consul")
+    table = {"url": named} if isinstance(named, str) else named
+    if not said or not isinstance(table, dict) or table.get("url") == "off":
+        return
+    secure = str(table.get("url")).strip().startswith("https:")
+    for variable, value in said.items():
+        key = CONSUL_VARIABLES[variable]
+        if key not in table and (secure or not key.startswith("tls_")):
+            table[key] = value.lower() not in {"0", "f", "false"} if key == "tls_verify" else value
+            origins.given["consul", key] = variable
+    raw["consul"] = table
 
 
 def _with_tls(engine: Any, environ: Mapping[str, str]) -> Any:

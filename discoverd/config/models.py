@@ -91,7 +91,47 @@ class ConsulConfig(Frozen):
     datacenter: Label | None = Field(
         default=None, description="the datacenter to follow; default: the agent's own"
     )
-    export: Boolean = Field(default=False, description="whether others' instances are registered there")
+    datacenters: Annotated[tuple[Label, ...], Listed] = Field(
+        default=(), description="further datacenters to follow"
+    )
+    consistency: Annotated[
+        Literal["stale", "default", "consistent"], choice("stale", "default", "consistent")
+    ] = Field(default="stale", description="how reads are made: by any server, by the leader, or by a quorum")
+    only_passing: Boolean = Field(
+        default=False, description="whether instances with a warning are left out, as critical ones are"
+    )
+    tagged_address: Text | None = Field(
+        default=None, description="a tagged address that goes before the usual one, such as wan"
+    )
+    namespace: Text | None = Field(
+        default=None, description="the namespace to follow; ignored by an agent that has none"
+    )
+    max_watches: Annotated[int, whole(1, 100_000, "a whole number from 1 to 100000")] | None = Field(
+        default=None, description="queries that wait in the agent at a time; default: what its limit leaves"
+    )
+    tls_ca: Text | None = Field(default=None, description="path of the PEM file with the agent's authority")
+    tls_cert: Text | None = Field(
+        default=None, description="path of the PEM file with the client certificate"
+    )
+    tls_key: Text | None = Field(
+        default=None, description="path of the PEM file with the client certificate's key"
+    )
+    tls_verify: Boolean = Field(default=True, description="whether the agent's certificate is checked")
+    tls_server_name: Text | None = Field(
+        default=None, description="the name expected in the agent's certificate; default: the URL's host"
+    )
+    export: Boolean = Field(default=False, description="whether this host's instances are registered there")
+    export_address: Annotated[Literal["host", "container"], choice("host", "container")] = Field(
+        default="host",
+        description="what is registered: published ports at the host's address, or containers at their own",
+    )
+    instance: Label | None = Field(
+        default=None,
+        description="tells several discoverd that register through one agent apart; default: its node name",
+    )
+    deregister_on_stop: Boolean = Field(
+        default=True, description="whether what was registered is taken back when discoverd is stopped"
+    )
 
 
 class ForwardConfig(Frozen):

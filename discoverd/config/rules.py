@@ -20,6 +20,7 @@ def contradictions(config: Config) -> Iterator[Contradiction]:
     yield from _sockets(config)
     yield from _upstreams(config)
     yield from _engines(config)
+    yield from _consul(config)
     yield from _services(config)
 
 
@@ -59,6 +60,22 @@ def _engines(config: Config) -> Iterator[Contradiction]:
         urls.add(engine.url)
         if engine.name is not None:
             names.add(engine.name)
+
+
+def _consul(config: Config) -> Iterator[Contradiction]:
+    consul = config.consul
+    if consul is None:
+        return
+    for given, needed in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+        if getattr(consul, given) is not None and getattr(consul, needed) is None:
+            yield ("consul", given), getattr(consul, given), f"expected {needed} beside it"
+    if consul.url.startswith("http:"):
+        for key in ("tls_ca", "tls_cert", "tls_server_name"):
+            if getattr(consul, key) is not None:
+                yield ("consul", key), getattr(consul, key), "expected a url that begins with https://"
+    for index, name in enumerate(consul.datacenters):
+        if name == consul.datacenter or name in consul.datacenters[:index]:
+            yield ("consul", "datacenters", index), name, "expected each datacenter once"
 
 
 def _services(config: Config) -> Iterator[Contradiction]:

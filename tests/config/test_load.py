@@ -94,7 +94,16 @@ resync_seconds = 60
 url = "http://127.0.0.1:8500/"
 token = "hush"
 datacenter = "DC1"
+datacenters = ["dc2", "DC3"]
+consistency = "consistent"
+only_passing = true
+tagged_address = "wan"
+namespace = "team"
+max_watches = 500
 export = true
+export_address = "container"
+instance = "edge"
+deregister_on_stop = false
 
 [forward]
 upstreams = ["1.1.1.1", "[2620:fe::fe]:5353"]
@@ -157,6 +166,14 @@ def test_everything_a_file_can_say(read: Reader) -> None:
     )
     assert config.consul.token is not None
     assert config.consul.token.get_secret_value() == "hush"
+    consul = config.consul
+    assert (consul.datacenters, consul.consistency, consul.only_passing) == (
+        ("dc2", "dc3"),
+        "consistent",
+        True,
+    )
+    assert (consul.tagged_address, consul.namespace, consul.max_watches) == ("wan", "team", 500)
+    assert (consul.export_address, consul.instance, consul.deregister_on_stop) == ("container", "edge", False)
     assert [str(server) for server in config.forward.upstreams] == ["1.1.1.1:53", "[2620:fe::fe]:5353"]
     assert config.forward.allow == (ip_network("10.0.0.0/8"),)
     assert config.forward.zones == {"corp.example": (Endpoint(ip_address("10.0.0.53"), 53),)}
@@ -274,6 +291,26 @@ def test_a_consul_address_from_elsewhere_keeps_the_token_of_the_file(read: Reade
     assert (config.consul.url, config.consul.token is not None) == ("http://c:8500", True)
 
 
+def test_consuls_own_variables_say_what_nobody_else_does(read: Reader) -> None:
+    env = {"CONSUL_HTTP_ADDR": "http://x:1", "CONSUL_HTTP_TOKEN": "t", "CONSUL_CACERT": "ca.pem"}
+    assert read(env=env).consul is None
+    plain = read(env=env | {"DISCOVERD_CONSUL": "http://c:8500"}).consul
+    assert plain is not None
+    assert plain.token is not None
+    assert (plain.url, plain.token.get_secret_value(), plain.tls_ca) == ("http://c:8500", "t", None)
+    env |= {"CONSUL_HTTP_SSL_VERIFY": "False"}
+    config = read('[consul]\nurl = "https://c:8501"\ntoken = "mine"\n', env=env)
+    assert config.consul is not None
+    assert config.consul.token is not None
+    assert config.consul.token.get_secret_value() == "mine"
+    assert (config.consul.tls_ca, config.consul.tls_verify) == (str(read.folder / "ca.pem"), False)
+    assert config.origins["consul", "tls_ca"] == "CONSUL_CACERT"
+    for text in ('consul = "https://c"', '[consul]\nurl = "https://c"'):
+        assert read.faults(text, env={"CONSUL_HTTP_TOKEN": "h\xfcsh"}) == (
+            "CONSUL_HTTP_TOKEN=***: expected a secret of printable ASCII characters",
+        )
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -304,6 +341,18 @@ def test_a_consul_address_from_elsewhere_keeps_the_token_of_the_file(read: Reade
         ("consul = {}", "consul.url is missing: expected the agent's HTTP address"),
         ('consul.url = "127.0.0.1:8500"', 'consul.url = "127.0.0.1:8500": expected http://host:port'),
         ('consul.url = "http://u:p@h"', 'consul.url = "http://u:p@h": expected http://host:port'),
+        (
+            'consul = { url = "https://h", tls_cert = "/c" }',
+            'consul.tls_cert = "/c": expected tls_key beside it',
+        ),
+        (
+            'consul = { url = "http://h", tls_ca = "/c" }',
+            'consul.tls_ca = "/c": expected a url that begins with https://',
+        ),
+        (
+            'consul = { url = "http://h", datacenter = "a", datacenters = ["A"] }',
+            'consul.datacenters = "a": expected each datacenter once',
+        ),
         (
             'docker = "/var/run/docker.sock"',
             'docker.url = "/var/run/docker.sock": expected a URL: unix:///var',
