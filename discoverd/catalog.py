@@ -1,0 +1,132 @@
+"""Consul's catalog in Consul's own terms: what names under ``.consul`` are answered from.
+
+The Consul source writes it, the resolver of ``.consul`` names reads it, both on the event loop.
+``<service>.docker`` names don't come from here: they are the registry's, as every source's are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+class Status(StrEnum):
+    """The worst of an endpoint's checks, its node's included; no checks count as passing."""
+
+    PASSING = "passing"
+    WARNING = "warning"
+    CRITICAL = "critical"
+    MAINTENANCE = "maintenance"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A member of a datacenter. ``address`` is an IP address or a host name, as it was registered."""
+
+    name: str
+    address: str
+    datacenter: str
+    meta: Pairs = ()
+    #: (tag, address), such as ("wan", "198.51.100.7").
+    tagged: Pairs = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One service instance. ``address`` is empty where the node's counts; it may be a host name."""
+
+    node: Node
+    id: str
+    service: str
+    address: str = ""
+    port: int = 0
+    tags: tuple[str, ...] = ()
+    meta: Pairs = ()
+    tagged: Pairs = ()
+    status: Status = Status.PASSING
+    #: Shares of the load while passing, and while warning (RFC 2782 weights).
+    weights: tuple[int, int] = (1, 1)
+
+    @property
+    def weight(self) -> int:
+        return {Status.PASSING: self.weights[0], Status.WARNING: self.weights[1]}.get(self.status, 0)
+
+    def served(self, *, only_passing: bool) -> bool:
+        """Whether Consul's own DNS serves it: its dns_config's ``only_passing`` leaves warnings out."""
+        return self.status is Status.PASSING or (self.status is Status.WARNING and not only_passing)
+
+
+@dataclass(slots=True)
+class Datacenter:
+    """What is known of one datacenter that is followed. Keys are names in lower case."""
+
+    synced: bool = False
+    services: dict[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+    nodes: dict[str, Node] = field(default_factory=dict)
+    #: The first node of each address, for PTR.
+    addresses: dict[str, Node] = field(default_factory=dict)
+
+
+def service_key(datacenter: str, service: str) -> str:
+    """What answers about a service of a datacenter rest on."""
+    return f"{service}.service.{datacenter}.consul"
+
+
+def node_key(datacenter: str, node: str) -> str:
+    """What answers about a node rest on."""
+    return f"{node}.node.{datacenter}.consul"
+
+
+class Catalog:
+    """The followed datacenters, and the names of all that the agent knows of."""
+
+    def __init__(self) -> None:
+        #: The agent's own datacenter in lower case, empty until the agent has said it.
+        self.home = ""
+        #: All datacenters that the agent knows of, followed or not.
+        self.datacenters: frozenset[str] = frozenset()
+        self._followed: dict[str, Datacenter] = {}
+        self._subscribers: list[Callable[[Iterable[str]], None]] = []
+
+    def subscribe(self, subscriber: Callable[[Iterable[str]], None]) -> None:
+        """Be told the keys that a change makes wrong."""
+        self._subscribers.append(subscriber)
+
+    def at(self, datacenter: str) -> Datacenter | None:
+        """A followed datacenter; None for any other."""
+        return self._followed.get(datacenter)
+
+    def follow(self, datacenter: str) -> Datacenter:
+        return self._followed.setdefault(datacenter, Datacenter())
+
+    def set_service(self, datacenter: str, service: str, endpoints: tuple[Endpoint, ...]) -> None:
+        """Replace a service, named in lower case; without endpoints it is gone."""
+        held = self._followed[datacenter]
+        if endpoints:
+            held.services[service] = endpoints
+        else:
+            held.services.pop(service, None)
+        self._tell((service_key(datacenter, service),))
+
+    def set_nodes(self, datacenter: str, nodes: Mapping[str, Node]) -> None:
+        """Replace all nodes of a datacenter, named in lower case."""
+        held = self._followed[datacenter]
+        touched = {
+            name for name in held.nodes.keys() | nodes.keys() if held.nodes.get(name) != nodes.get(name)
+        }
+        held.nodes = dict(nodes)
+        held.addresses = {}
+        for node in nodes.values():
+            held.addresses.setdefault(node.address, node)
+        if touched:
+            self._tell([node_key(datacenter, name) for name in touched])
+
+    def _tell(self, keys: Iterable[str]) -> None:
+        for subscriber in self._subscribers:
+            subscriber(keys)

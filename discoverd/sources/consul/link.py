@@ -1,0 +1,110 @@
+"""One agent: the clients that ask it, who it is, and how many questions may wait in it at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from discoverd.sources.consul.adapter import Client
+from discoverd.sources.consul.errors import AwayError, DeniedError
+
+if TYPE_CHECKING:
+    from discoverd.sources.consul.settings import ConsulSettings
+
+log = logging.getLogger("discoverd.consul")
+
+#: Plain reads at a time; a sync of ten thousand services is no faster with more.
+READERS = 16
+#: Connections one client address may have where the agent does not say
+#: (https://developer.hashicorp.com/consul/docs/agent/config/config-files#http_max_conns_per_client).
+DEFAULT_LIMIT = 200
+#: Connections left to other programs of this machine and to plain requests.
+SPARE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What an agent says of itself. ``limit`` is of connections from one address, 0 for none."""
+
+    node: str
+    datacenter: str
+    limit: int
+    enterprise: bool = False
+
+
+class Link:
+    """The way to one agent. ``watching`` is for queries that wait, ``control`` for all others, and
+    ``exact`` reads without ``stale``.
+    """
+
+    def __init__(self, settings: ConsulSettings) -> None:
+        self.settings = settings
+        self.watching = Client(settings)
+        self.control = Client(settings, connections=READERS)
+        self.exact = Client(settings, connections=2, consistency="default")
+        self.readers = asyncio.Semaphore(READERS)
+        self.watches = 0
+        self._budget = 0
+
+    async def close(self) -> None:
+        for client in (self.watching, self.control, self.exact):
+            await client.close()
+
+    async def identify(self) -> Identity:
+        """Ask who it is, and settle how many queries may wait. Raises ConsulError."""
+        try:
+            identity = _identity(await self.control.agent.self())
+        except DeniedError as denied:
+            identity = await self._from_the_outside(denied)
+        limit = identity.limit
+        # A query that its asker gave up keeps its connection until its wait is over: half of them are
+        # for those, so that discoverd can be started again at once.
+        self._budget = self.settings.max_watches or ((limit - SPARE) // 2 if limit else 1_000_000)
+        if self.settings.namespace:
+            if identity.enterprise:
+                for client in (self.watching, self.control, self.exact):
+                    client.http.namespace = self.settings.namespace
+            else:
+                log.warning(
+                    "consul: the agent has no namespaces: namespace %s is ignored", self.settings.namespace
+                )
+        return identity
+
+    async def _from_the_outside(self, denied: DeniedError) -> Identity:
+        """For a token without agent:read: the datacenter as the nodes next to the agent tell it."""
+        _, body = await self.control.get("/v1/catalog/nodes", [("near", "_agent")])
+        nodes = json.loads(body)
+        if not nodes:
+            raise DeniedError(f"{denied}; the token needs agent:read or node:read")
+        return Identity("", nodes[0]["Datacenter"], DEFAULT_LIMIT)
+
+    @property
+    def budget(self) -> int:
+        return self._budget
+
+    def take(self) -> bool:
+        """Take one of the budget's places for a query that waits; False where none is left."""
+        if self.watches >= self._budget:
+            return False
+        self.watches += 1
+        return True
+
+    def give_back(self) -> None:
+        self.watches -= 1
+
+
+def _identity(said: dict[str, dict[str, object]]) -> Identity:
+    try:
+        config, debug = said["Config"], said.get("DebugConfig") or {}
+        limit = debug.get("HTTPMaxConnsPerClient", DEFAULT_LIMIT)
+        return Identity(
+            node=str(config["NodeName"]),
+            datacenter=str(config["Datacenter"]).lower(),
+            limit=limit if isinstance(limit, int) else DEFAULT_LIMIT,
+            enterprise="+ent" in str(config.get("Version", "")),
+        )
+    except (KeyError, TypeError, AttributeError):
+        raise AwayError("the agent does not say who it is: /v1/agent/self has no Config") from None

@@ -1,0 +1,39 @@
+"""The Consul agent to follow, and what is made of its catalog."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+#: The datacenter that the agent is in.
+HOME = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsulSettings:
+    """How to reach the agent, what of it is imported, and whether this host is exported.
+
+    ``url`` is ``http(s)://host:port``; paths are PEM files. See docs/consul.md.
+    """
+
+    url: str
+    token: str = ""
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_verify: bool = True
+    tls_server_name: str | None = None
+    #: Empty stands for the agent's own.
+    datacenters: tuple[str, ...] = (HOME,)
+    consistency: Literal["stale", "default", "consistent"] = "stale"
+    only_passing: bool = False
+    #: A tagged address that goes before Service.Address, such as ``wan``.
+    tagged_address: str = ""
+    namespace: str = ""
+    #: Blocking queries at a time; None: what the agent's own limit leaves.
+    max_watches: int | None = None
+    export: bool = False
+    export_address: Literal["host", "container"] = "host"
+    #: Tells exporters through one agent apart; empty: the agent's node name.
+    instance: str = ""
+    deregister_on_stop: bool = True
