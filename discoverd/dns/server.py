@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from discoverd.dns import udp
 from discoverd.dns.message import SERVFAIL, bare
-from discoverd.dns.tcp import BACKLOG, TcpEndpoint
+from discoverd.dns.tcp import BACKLOG, Limits, TcpEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -115,7 +115,8 @@ class DnsServer:
     ) -> None:
         forward = forward or _nowhere
         self.udp = [udp.endpoint(each.udp, handler, forward) for each in listeners]
-        self.tcp = [TcpEndpoint(each.tcp, handler, forward) for each in listeners]
+        limits = Limits()
+        self.tcp = [TcpEndpoint(each.tcp, handler, forward, limits) for each in listeners]
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()

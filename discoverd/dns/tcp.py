@@ -1,13 +1,19 @@
-"""DNS over TCP (RFC 7766): framed, pipelined, bounded in number and in idleness."""
+"""DNS over TCP (RFC 7766): framed, pipelined, bounded in number, in idleness and in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
-from typing import TYPE_CHECKING
+import resource
+import time
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Final
 
+from discoverd.dns.fastpath import FORMS
 from discoverd.dns.handler import Foreign
+from discoverd.dns.message import HEADER_SIZE, OPT_SIZE
+from discoverd.dns.options import IDLE_SECONDS
+from discoverd.dns.transfer import Transfer
 
 if TYPE_CHECKING:
     import socket
@@ -15,28 +21,68 @@ if TYPE_CHECKING:
 
     from discoverd.dns.handler import Handler
 
-#: Seconds without a query after which a connection is closed (RFC 7766 section 6.2.3).
-IDLE_SECONDS = 10.0
 #: Connections in all and from one address; more than that are closed at once.
-CONNECTIONS_MOST = 4096
-CONNECTIONS_PER_CLIENT = 256
-BACKLOG = 1024
+CONNECTIONS_MOST: Final = 4096
+CONNECTIONS_PER_CLIENT: Final = 256
+BACKLOG: Final = 1024
+#: Octets of queries that have not come in full or may not be answered yet, in all. Each connection
+#: may send up to 64 KiB for one query; who goes beyond this is closed.
+HELD_MOST: Final = 16 * 1024 * 1024
+#: Octets of replies that wait for a client to read them, above which it is not read any more.
+UNREAD_MOST: Final = 64 * 1024
+#: Transfers under way in all: each holds on to the registry as it was at its beginning.
+TRANSFERS_MOST: Final = 8
+#: Seconds of work on transfers before other work of the loop gets its turn.
+TURN_SECONDS: Final = 0.001
+#: Seconds that replies have to leave once the server is told to stop.
+LAST_SECONDS: Final = 1.0
+#: Octets of the largest address record with an owner of its own: 255 + 10 + 16.
+LARGEST_GLUE: Final = 281
+TC_BIT: Final = 0x02  # of octet 2 of the header
+
+
+class Limits:
+    """What all listening sockets of a server share."""
+
+    def __init__(self) -> None:
+        self.connections = self.held = self.transfers = 0
+        self.per_client: Counter[str] = Counter()
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        #: Half of the files that this process may open are left for all else.
+        self._most = CONNECTIONS_MOST if files < 0 else min(CONNECTIONS_MOST, files // 2)
+
+    def admit(self, client: str) -> bool:
+        if self.connections >= self._most or self.per_client[client] >= CONNECTIONS_PER_CLIENT:
+            return False
+        self.connections += 1
+        self.per_client[client] += 1
+        return True
+
+    def release(self, client: str) -> None:
+        self.connections -= 1
+        self.per_client[client] -= 1
+        if not self.per_client[client]:
+            del self.per_client[client]
 
 
 class TcpEndpoint:
-    """One listening socket and its connections."""
+    """One listening socket and its connections. ``refused`` counts those beyond the limits."""
 
     def __init__(
         self,
         sock: socket.socket,
         handler: Handler,
         forward: Callable[[Foreign, Callable[[bytes], None]], None],
+        limits: Limits | None = None,
     ) -> None:
         self.sock, self.handler, self.forward = sock, handler, forward
+        self.limits = limits or Limits()
         self.connections: set[Connection] = set()
-        self.per_client: Counter[str] = Counter()
         self.refused = 0
+        #: Those with a transfer under way whose client reads: they take turns.
+        self._transferring: deque[Connection] = deque()
         self._server: asyncio.Server | None = None
+        self._emptied = asyncio.Event()
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -47,64 +93,84 @@ class TcpEndpoint:
             self._server.close()
 
     async def stop(self) -> None:
-        """Let replies that are being written leave, then close."""
+        """Close, once the replies that are being written have left or their time is over."""
         self.stop_accepting()
         for connection in tuple(self.connections):
             connection.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
+                while self.connections:
+                    self._emptied.clear()
+                    await self._emptied.wait()
+        for connection in tuple(self.connections):
+            connection.abort()
+
+    def forget(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        self._emptied.set()
+
+    def transfer(self, connection: Connection) -> None:
+        """Give a connection its turns until it has nothing to send or its client does not read."""
+        if not self._transferring:
+            asyncio.get_running_loop().call_soon(self._turn)
+        self._transferring.append(connection)
+
+    def _turn(self) -> None:
+        end = time.monotonic() + TURN_SECONDS
+        while self._transferring and time.monotonic() < end:
+            if self._transferring[0].transfer_some():
+                self._transferring.rotate(-1)
+            else:
+                self._transferring.popleft()
+        if self._transferring:
+            asyncio.get_running_loop().call_soon(self._turn)
 
 
 class Connection(asyncio.Protocol):
     """One client. Queries are answered as they come; forwarded ones may overtake each other."""
 
     def __init__(self, endpoint: TcpEndpoint) -> None:
-        self._endpoint = endpoint
-        self._buffer = bytearray()
+        self._endpoint, self._limits, self._handler = endpoint, endpoint.limits, endpoint.handler
+        self._whole_below = endpoint.handler.fastpath.udp_size - OPT_SIZE - LARGEST_GLUE
+        #: What has come and is not answered: part of a query, or several while the client is not read.
+        self._held = b""
+        #: Replies that are under way elsewhere.
         self._waiting = 0
-        self._ended = False
-        self._admitted = False
-        self._last = 0.0
+        self._transfer: Transfer | None = None
+        self._admitted = self._ended = self._unread = self._broken = False
         self._timer: asyncio.TimerHandle | None = None
-        self._peer = ""
-        self._own = ""
-        self._transport: asyncio.Transport
+
+    # -- what asyncio calls -----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        endpoint = self._endpoint
         if not peer or not own:
             transport.abort()  # gone already
             return
         self._peer, self._own = peer[0], own[0]
-        if (
-            len(endpoint.connections) >= CONNECTIONS_MOST
-            or endpoint.per_client[self._peer] >= CONNECTIONS_PER_CLIENT
-        ):
-            endpoint.refused += 1
+        if not self._limits.admit(self._peer):
+            self._endpoint.refused += 1
             transport.abort()
             return
         self._admitted = True
-        endpoint.connections.add(self)
-        endpoint.per_client[self._peer] += 1
-        loop = asyncio.get_running_loop()
-        self._last = loop.time()
-        self._timer = loop.call_later(IDLE_SECONDS, self._check_idle)
+        self._endpoint.connections.add(self)
+        transport.set_write_buffer_limits(high=UNREAD_MOST)
+        self._note_progress()
+        self._check_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._end_transfer()
+        self._hold(b"")
         if self._timer is not None:
             self._timer.cancel()
         if self._admitted:
-            endpoint = self._endpoint
-            endpoint.connections.discard(self)
-            endpoint.per_client[self._peer] -= 1
-            if not endpoint.per_client[self._peer]:
-                del endpoint.per_client[self._peer]
+            self._limits.release(self._peer)
+            self._endpoint.forget(self)
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        self._last = asyncio.get_running_loop().time()
-        self._answer_frames()
+        self._answer(self._held + data if self._held else data)
 
     def eof_received(self) -> bool:
         """A half-closed client still gets its answers."""
@@ -114,40 +180,82 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         # a client that does not read its answers is not read either
-        with contextlib.suppress(RuntimeError):
-            self._transport.pause_reading()
+        self._unread = True
+        self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        with contextlib.suppress(RuntimeError):
-            self._transport.resume_reading()
+        self._unread = False
+        self._note_progress()
+        if self._transfer is not None:
+            self._endpoint.transfer(self)
+        else:
+            self._go_on()
 
-    def close(self) -> None:
-        self._transport.close()
+    # -- queries ----------------------------------------------------------------------------
 
-    def _answer_frames(self) -> None:
-        buffer, handler = self._buffer, self._endpoint.handler
-        replies: list[bytes] = []
-        offset = 0
-        while len(buffer) - offset >= 2:
-            length = int.from_bytes(buffer[offset : offset + 2], "big")
-            if len(buffer) - offset - 2 < length:
+    def _answer(self, data: bytes) -> None:
+        """Answer the queries in ``data``; what is incomplete or may not be answered yet is held."""
+        parts: list[bytes] = []
+        at, size, left = 0, 0, len(data)
+        while left - at >= 2 and not self._blocked():
+            end = at + 2 + (data[at] << 8 | data[at + 1])
+            if end > left:
                 break
-            packet = bytes(buffer[offset + 2 : offset + 2 + length])
-            offset += 2 + length
-            store = handler.fastpath.askers.get(self._peer) or handler.place(self._peer, self._own)
-            reply = handler.handle(packet, store, self._own, tcp=True)
-            if isinstance(reply, Foreign):
-                self._waiting += 1
-                self._endpoint.forward(reply, self._send_forwarded)
-            elif reply is None:
-                # not even an error can be said to what is no query: this is no DNS client
-                self._transport.abort()
-                return
-            else:
-                replies += (len(reply).to_bytes(2, "big"), reply)
-        del buffer[:offset]
-        if replies:
-            self._transport.write(b"".join(replies))
+            packet = data[at + 2 : end]
+            at = end
+            reply = self._ready_reply(packet) or self._reply(packet)
+            if reply is not None:
+                parts += (len(reply).to_bytes(2, "big"), reply)
+                size += len(reply)
+                if size > UNREAD_MOST:
+                    self._transport.write(b"".join(parts))
+                    parts, size = [], 0
+        if parts:
+            self._transport.write(b"".join(parts))
+        if at:
+            self._note_progress()
+        self._hold(data[at:])
+        if self._broken:
+            self._transport.close()
+
+    def _ready_reply(self, packet: bytes) -> bytes | None:
+        """The reply to a question that the fast path keeps in full (see :meth:`Fastpath.reply`)."""
+        fastpath = self._handler.fastpath
+        store, form = fastpath.askers.get(self._peer), FORMS.get(packet[2:HEADER_SIZE])
+        if store is None or form is None:
+            return None
+        if form < 2:
+            question, opt = packet[HEADER_SIZE:], b""
+        else:
+            known = fastpath.opts.get(packet[-OPT_SIZE:])
+            if known is None:
+                return None
+            question, opt = packet[HEADER_SIZE:-OPT_SIZE], known[0]
+        ring = store.rings.get(question.lower())
+        if ring is None:
+            return None
+        headers, following, size = ring
+        if size > self._whole_below or headers[0][0] & TC_BIT:
+            return None  # over UDP something of it may have been left out
+        return b"".join((packet[:2], headers[form], question, following(), opt))
+
+    def _reply(self, packet: bytes) -> bytes | None:
+        """The reply by the handler; None where there is none, or none yet."""
+        if len(packet) < HEADER_SIZE:
+            self._broken = bool(packet)  # an empty frame is nothing at all
+            return None
+        handler = self._handler
+        store = handler.fastpath.askers.get(self._peer) or handler.place(self._peer, self._own)
+        reply = handler.handle_stream(packet, store, self._own, self._peer)
+        if isinstance(reply, Foreign):
+            self._waiting += 1
+            self._endpoint.forward(reply, self._send_forwarded)
+            return None
+        if isinstance(reply, Transfer):
+            return self._begin_transfer(reply)
+        # not even an error can be said to what is no query: this is no DNS client
+        self._broken = reply is None
+        return reply
 
     def _send_forwarded(self, reply: bytes) -> None:
         self._waiting -= 1
@@ -155,14 +263,74 @@ class Connection(asyncio.Protocol):
             self._transport.write(len(reply).to_bytes(2, "big") + reply)
         self._close_when_done()
 
+    # -- transfers --------------------------------------------------------------------------
+
+    def _begin_transfer(self, transfer: Transfer) -> bytes | None:
+        if self._limits.transfers >= TRANSFERS_MOST:
+            return transfer.busy
+        self._limits.transfers += 1
+        self._transfer = transfer
+        self._transport.pause_reading()  # what comes behind is answered behind
+        self._endpoint.transfer(self)
+        return None
+
+    def transfer_some(self) -> bool:
+        """Send the next message, or do some work towards it; whether to go on at once."""
+        if self._transfer is None or self._transport.is_closing():
+            return False
+        message = next(self._transfer.messages, None)
+        if message is None:
+            self._end_transfer()
+            self._note_progress()
+            self._go_on()
+            return False
+        if message:
+            self._transport.write(len(message).to_bytes(2, "big") + message)
+        return not self._unread
+
+    def _end_transfer(self) -> None:
+        if self._transfer is not None:
+            self._transfer = None
+            self._limits.transfers -= 1
+
+    # -- flow -------------------------------------------------------------------------------
+
+    def _blocked(self) -> bool:
+        """Whether no further query is to be answered now."""
+        return self._unread or self._broken or self._transfer is not None or self._transport.is_closing()
+
+    def _go_on(self) -> None:
+        if self._held:
+            self._answer(self._held)
+        if not self._blocked():
+            self._transport.resume_reading()
+            self._close_when_done()
+
+    def _hold(self, data: bytes) -> None:
+        self._limits.held += len(data) - len(self._held)
+        self._held = data
+        if data and self._limits.held > HELD_MOST:
+            self.abort()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
     def _close_when_done(self) -> None:
-        if self._ended and not self._waiting:
+        if self._ended and not self._waiting and self._transfer is None:
             self._transport.close()
 
+    def _note_progress(self) -> None:
+        self._last = asyncio.get_running_loop().time()
+
     def _check_idle(self) -> None:
+        """Only whole queries, and replies that are read, keep a connection alive."""
         loop = asyncio.get_running_loop()
-        left = self._last + IDLE_SECONDS - loop.time()
-        if left <= 0 and not self._waiting:
-            self._transport.abort()
+        working = self._waiting or (self._transfer is not None and not self._unread)
+        left = IDLE_SECONDS if working else self._last + IDLE_SECONDS - loop.time()
+        if left <= 0:
+            self.abort()
         else:
-            self._timer = loop.call_later(max(left, 1.0), self._check_idle)
+            self._timer = loop.call_later(left, self._check_idle)

@@ -119,7 +119,7 @@ def prepare(outcome: Outcome, question: bytes) -> Prepared:
 
 
 def pack(record: Record, question: bytes) -> bytes:
-    """One record in wire format as it stands behind a question at offset 12."""
+    """One record in wire format as it stands anywhere behind a question at offset 12."""
     if isinstance(record.data, IPv4Address | IPv6Address):
         # Most records are addresses, and this takes a twentieth of what dnslib does. Glue is matched
         # with its SRV target letter by letter (HAProxy): no pointer into a question that may have
@@ -130,22 +130,10 @@ def pack(record: Record, question: bytes) -> bytes:
     return _pack(record, question, message.IN)
 
 
-def pack_name(name: str) -> bytes:
-    """A dotted name without the final dot as labels, without compression."""
-    labels = name.encode("ascii").split(b".") if name else []
-    return b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
-
-
 def pack_without_owner(record: Record) -> bytes:
-    """One record from its type on, names in full: it fits behind any owner."""
-    buffer = _WithoutPointers()
-    dnslib.RR(".", record.type, message.IN, record.ttl, _rdata(record.data)).pack(buffer)
-    return bytes(buffer.data[1:])  # the root is one octet
-
-
-class _WithoutPointers(DNSBuffer):  # type: ignore[misc]  # dnslib has no types
-    def encode_name(self, name: dnslib.DNSLabel) -> None:
-        self.encode_name_nocompress(name)
+    """A record behind its owner, for any message: it points nowhere."""
+    assert record.owner is not None
+    return _pack(record, b"", message.IN)[len(pack_name(record.owner)) :]
 
 
 def pack_chaos(text: TxtData, question: bytes) -> bytes:
@@ -153,21 +141,50 @@ def pack_chaos(text: TxtData, question: bytes) -> bytes:
     return _pack(Record(TXT, 0, text), question, message.CH)
 
 
+def pack_name(name: str) -> bytes:
+    """A dotted name without the final dot as labels, without compression."""
+    labels = name.encode("ascii").split(b".") if name else []
+    return b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
+
+
+class _Buffer(DNSBuffer):  # type: ignore[misc]  # dnslib has no types
+    """Compresses into the question alone, so that records can be put in any order."""
+
+    def __init__(self, question: bytes) -> None:
+        super().__init__()
+        self.names = _suffixes(question)
+
+    def encode_name(self, name: dnslib.DNSLabel) -> None:
+        known = self.names
+        self.names = known.copy()
+        super().encode_name(name)
+        self.names = known
+
+
 def _pack(record: Record, question: bytes, rclass: int) -> bytes:
-    buffer = DNSBuffer(bytes(message.HEADER_SIZE))
-    buffer.offset = message.HEADER_SIZE
-    name = _name(question)
-    buffer.encode_name(name)
-    start = buffer.offset
-    owner = name if record.owner is None else dnslib.DNSLabel(record.owner)
+    buffer = _Buffer(question)
+    if record.owner is None:
+        owner = dnslib.DNSLabel(next(iter(buffer.names), ()))
+    else:
+        owner = dnslib.DNSLabel(record.owner)
     dnslib.RR(owner, record.type, rclass, record.ttl, _rdata(record.data)).pack(buffer)
-    return bytes(buffer.data[start:])
+    return bytes(buffer.data)
 
 
 @lru_cache(maxsize=8)
-def _name(question: bytes) -> dnslib.DNSLabel:
-    # the records of one answer are packed one after the other, for one question
-    return DNSBuffer(question).decode_name()
+def _suffixes(question: bytes) -> dict[tuple[bytes, ...], int]:
+    """The name of a question and all above it, by their labels, to where they stand in the message.
+
+    dnslib does not read names of any octets, which questions may have.
+    """
+    labels: list[bytes] = []
+    offsets: list[int] = []
+    at = 0
+    while question and question[at]:
+        offsets.append(message.HEADER_SIZE + at)
+        labels.append(question[at + 1 : at + 1 + question[at]])
+        at += 1 + question[at]
+    return {tuple(labels[i:]): offset for i, offset in enumerate(offsets)}
 
 
 def _rdata(data: Data) -> dnslib.RD:

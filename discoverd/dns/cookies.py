@@ -1,0 +1,80 @@
+"""DNS cookies (RFC 7873): an asker learns one, and by it tells our replies from forgeries.
+
+The server cookie has the layout of RFC 9018 section 4 under a version of the private range: its
+hash is keyed BLAKE2s, which Python has in C, and not SipHash-2-4, which it has not. No other
+server shares the secret, so no other needs to understand it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from hashlib import blake2s
+from typing import Final
+
+CLIENT_SIZE: Final = 8
+#: Version, three reserved octets, time, hash (RFC 9018 section 4): all that we give out.
+SERVER_SIZE: Final = 16
+WHOLE_SIZE: Final = CLIENT_SIZE + SERVER_SIZE
+#: Octets of an option without a server cookie, or with one of any server (RFC 7873 section 4).
+LENGTHS: Final = frozenset({CLIENT_SIZE, *range(CLIENT_SIZE + 8, CLIENT_SIZE + 33)})
+
+#: 240 is the first version for private use (RFC 9018 section 8).
+PREFIX: Final = bytes((240, 0, 0, 0))
+#: Seconds (RFC 9018 section 4.3): how old a cookie may be, how far ahead, and when it is renewed.
+OLDEST, AHEAD, RENEW_AFTER = 3600, 300, 1800
+#: Seconds that one key is used for; RFC 7873 section 7.1 asks for a change within 36 days.
+KEY_SECONDS: Final = 86_400
+SECRET_SIZE: Final = 32
+#: Times are counted modulo this (RFC 1982).
+WRAP: Final = 1 << 32
+
+
+class Cookies:
+    """The server's side. Processes that serve one address must be given one secret of 1 to 32 octets."""
+
+    def __init__(self, secret: bytes | None = None) -> None:
+        self._secret = secret or secrets.token_bytes(SECRET_SIZE)
+        #: By day: a hash with its key in place. A copy of it costs half of a fresh one.
+        self._keyed: dict[int, blake2s] = {}
+
+    def answer(self, option: bytes, client: str, now: int) -> bytes | None:
+        """The COOKIE option to answer with, 24 octets; None for one of an impossible length.
+
+        ``client`` is the asker's address as text, ``now`` Unix time. A cookie of ours is given back
+        as it is until it is half an hour old. 1 µs for a new one, 2 for one that comes back.
+        """
+        if len(option) != CLIENT_SIZE:
+            if len(option) not in LENGTHS:
+                return None
+            age = self.age(option, client, now)
+            if age is not None and age < RENEW_AFTER:
+                return option
+        head = option[:CLIENT_SIZE] + PREFIX + (now % WRAP).to_bytes(4, "big")
+        return head + self._hash(head, client, now)
+
+    def age(self, option: bytes, client: str, now: int) -> int | None:
+        """Seconds since we gave this cookie to this asker, negative where another's clock is ahead
+        of ours; None where we did not, or too long ago.
+        """
+        head = option[:-8]
+        if len(option) != WHOLE_SIZE or not head.startswith(PREFIX, CLIENT_SIZE):
+            return None
+        age = (now - int.from_bytes(head[-4:], "big") + AHEAD) % WRAP - AHEAD
+        if age > OLDEST or not hmac.compare_digest(option[-8:], self._hash(head, client, now - age)):
+            return None
+        return age
+
+    def _hash(self, head: bytes, client: str, when: int) -> bytes:
+        day = when // KEY_SECONDS  # a cookie says when it was made, and so which key it was made with
+        keyed = self._keyed.get(day) or self._key(day)
+        state = keyed.copy()
+        state.update(head + client.encode())
+        return state.digest()
+
+    def _key(self, day: int) -> blake2s:
+        key = blake2s(str(day).encode(), key=self._secret).digest()
+        if len(self._keyed) > 1:
+            self._keyed.clear()
+        keyed = self._keyed[day] = blake2s(key=key, digest_size=8)
+        return keyed
