@@ -14,6 +14,7 @@ from aiohttp import web
 from discoverd import __version__
 from discoverd.config import ConfigError
 from discoverd.dns import server as dns
+from discoverd.dns.cookies import Cookies
 from discoverd.dns.denial import Denial
 from discoverd.dns.fastpath import Fastpath
 from discoverd.dns.forwarding import Forwarding
@@ -83,10 +84,17 @@ class App:
         self.host_addresses = HostAddresses()
         self.views = Views(self.registry, self.host_addresses)
         self.local = Local(self.registry, settings_of(config))
-        self.fastpath = Fastpath(config.dns.udp_size, deny=Denial(self.local).soa)
+        cookies = Cookies()
+        self.fastpath = Fastpath(config.dns.udp_size, deny=Denial(self.local).soa, cookie=cookies.answer)
         self.forwarding = Forwarding(forwarder_of(config))
         self.handler = Handler(
-            self.local, self.views, self.fastpath, version=__version__, may_recurse=self._may_recurse
+            self.local,
+            self.views,
+            self.fastpath,
+            version=__version__,
+            may_recurse=self._may_recurse,
+            allow_transfer=self._may_transfer,
+            cookies=cookies,
         )
         self.registry.subscribe(self._changed)
         self.static = StaticSource(self.registry.writer("static", "static"), config.services)
@@ -228,6 +236,9 @@ class App:
             return
         self.fastpath.drop(change.names)
         self.fastpath.drop_addresses(change.addresses)
+
+    def _may_transfer(self, asker: IPAddress) -> bool:
+        return any(asker in network for network in self.config.dns.allow_transfer)
 
     def _may_recurse(self, asker: IPAddress) -> bool:
         return self.forwarding.possible and any(asker in network for network in self.config.forward.allow)
