@@ -67,7 +67,8 @@ $(python):
 	if ! "$$found" -c 'import ensurepip, venv' 2>/dev/null; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "installing python3-venv"; export DEBIAN_FRONTEND=noninteractive; \
-	    apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv >/dev/null; \
+	    said=$$( (apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv) 2>&1) \
+	      || echo "$$said" >&2; \
 	  fi; \
 	  "$$found" -c 'import ensurepip, venv' 2>/dev/null || { \
 	    echo "$$found cannot make virtual environments: apt-get install python3-venv, as root" >&2; exit 1; }; \
