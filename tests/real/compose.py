@@ -47,17 +47,24 @@ class Compose:
         self.engine = engine
         self.env = engine.env | plugin_environment()
         self._folder = folder
-        self._files: dict[str, Path] = {}
+        self._projects: dict[str, tuple[Path, dict[str, str]]] = {}
 
     def up(self, project: str, source: str | Path, *args: str, env: dict[str, str] | None = None) -> None:
-        """Start a project in the background from a file, or the text of one; ``args`` are those of ``up``."""
+        """Start a project in the background from a file, or the text of one; ``args`` are those of ``up``.
+
+        ``env`` is what the file's variables are replaced with, for later commands as well.
+        """
         if isinstance(source, str):
             path = self._folder / f"{project}.yml"
             path.write_text(source)
         else:
             path = source
-        self._files[project] = path
-        self.run(project, "up", "--detach", "--quiet-pull", *args, env=env)
+        self._projects[project] = path, env or {}
+        try:
+            self.run(project, "up", "--detach", "--quiet-pull", *args)
+        except DockerError as error:
+            said = self.run(project, "logs", "--tail", "50", check=False)
+            raise DockerError(f"{error}\n{said}") from None
 
     def scale(self, project: str, **services: int) -> None:
         """Have so many containers of each service, and leave the others as they are."""
@@ -67,13 +74,14 @@ class Compose:
     def down(self, project: str) -> None:
         """Remove a project: containers, networks, volumes, and the images built for it."""
         self.run(project, "down", "--volumes", "--rmi", "local", "--remove-orphans", "--timeout", "1")
-        del self._files[project]
+        del self._projects[project]
 
-    def run(self, project: str, *args: str, env: dict[str, str] | None = None, check: bool = True) -> str:
+    def run(self, project: str, *args: str, check: bool = True) -> str:
         """``docker compose ARGS`` for a project that was started here; its output, stripped."""
+        file, env = self._projects[project]
         done = subprocess.run(
-            [which("docker") or "docker", "compose", "-p", project, "-f", str(self._files[project]), *args],
-            env=self.env | (env or {}),
+            [which("docker") or "docker", "compose", "-p", project, "-f", str(file), *args],
+            env=self.env | env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -93,8 +101,8 @@ class Compose:
         return self.engine.docker("ps", "--all", "--quiet", "--no-trunc", *options).split()
 
     def close(self) -> None:
-        """Remove every project. An engine that is still taking an endpoint down refuses its network: once more."""
-        for project in list(self._files):
+        """Remove every project; a second time where the engine was still busy with an endpoint."""
+        for project in list(self._projects):
             try:
                 self.down(project)
             except DockerError:

@@ -90,6 +90,11 @@ class Engine:
             return False
         return True
 
+    @property
+    def spare(self) -> str:
+        """The first three parts of a /24 that this engine gives to no network by itself; empty: not known."""
+        return ""
+
     def run(self, name: str, *options: str, command: tuple[str, ...] = (), image: str = "") -> str:
         """Start a container in the background; its full id."""
         named = ("--name", name, "--label", self.session.label)
@@ -121,6 +126,10 @@ class HostedEngine(Engine):
     def __init__(self, daemon: Dockerd, session: Session) -> None:
         super().__init__(daemon.url, session)
         self.daemon = daemon
+
+    @property
+    def spare(self) -> str:
+        return f"10.{self.session.slot}.120"
 
     @property
     def pid(self) -> int:

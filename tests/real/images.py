@@ -164,9 +164,21 @@ def _pip(tree: Rootfs, site_packages: str) -> None:
 def _shared_libraries(tree: Rootfs, binaries: list[Path]) -> None:
     libraries = _libraries(binaries)
     system = next(path.parent for path in libraries if path.name == "libc.so.6")
-    # Not linked to, but loaded at run time by the C library, or needed by wheels with compiled parts.
-    for pattern in ("libnss_files.*", "libnss_dns.*", "libresolv.so.2", "libgcc_s.so.1", "libstdc++.so.6"):
-        libraries.update(system.glob(pattern))
+    # Loaded by the C library at run time, or what wheels with compiled parts may count on (PEP 600).
+    for name in (
+        "nss_files",
+        "nss_dns",
+        "resolv",
+        "gcc_s",
+        "stdc++",
+        "m",
+        "dl",
+        "rt",
+        "pthread",
+        "util",
+        "z",
+    ):
+        libraries.update(system.glob(f"lib{name}.so.?"))
     for path in libraries:
         # What lies beside an interpreter built from source goes where the loader looks without ld.so.cache.
         folder = path.parent if path.is_relative_to("/lib") or path.is_relative_to("/lib64") else system
@@ -210,16 +222,16 @@ def bases(dockerfile: str) -> list[str]:
     return found
 
 
-def provide_bases(engine: Engine, dockerfile: Path) -> list[str]:
-    """Have every image that a Dockerfile starts from: as it is, pulled, or made here.
+def provide(engine: Engine, *names: str) -> list[str]:
+    """Have images of these names in the engine: as they are there, pulled, or made here.
 
     Returns the names of those made here. Only images of Python can be: UnavailableError names any other.
     """
     made = []
-    for image in bases(dockerfile.read_text()):
-        if engine.has_image(image) or engine.pull(image):
+    for name in dict.fromkeys(names):
+        if engine.has_image(name) or engine.pull(name):
             continue
-        if not re.match(r"(?:.*/)?python[:@]", image):
-            raise UnavailableError(f"{image}, which {dockerfile.name} starts from, cannot be pulled")
-        made.append(engine.load_image(image, python_rootfs(), *PYTHON_CHANGES))
+        if not re.match(r"(?:.*/)?python[:@]", name):
+            raise UnavailableError(f"the image {name} cannot be pulled")
+        made.append(engine.load_image(name, python_rootfs(), *PYTHON_CHANGES))
     return made
