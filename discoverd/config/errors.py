@@ -22,7 +22,7 @@ class ConfigError(Exception):
         super().__init__(self.line)
 
 
-def shown(value: Any, *, quoted: bool = True) -> str:
+def shown(value: Any, *, quoted: bool = True, most: int = SHOWN_CHARACTERS) -> str:
     """A value as it was written, short and on one line: as TOML writes it, or bare as a shell has it."""
     if isinstance(value, str) and not quoted and value.isprintable() and value:
         text = value
@@ -31,7 +31,7 @@ def shown(value: Any, *, quoted: bool = True) -> str:
     else:
         text = json.dumps(value, ensure_ascii=False, default=str)
         text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

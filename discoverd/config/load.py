@@ -46,6 +46,8 @@ CONSUL_VARIABLES = {
 }
 #: A configuration is small; more than this is a mistake, such as a device or a log.
 MAX_FILE_BYTES = 8 * 1024 * 1024
+#: What messages show of a path, which is needed whole (PATH_MAX of linux/limits.h).
+PATH_CHARACTERS = 4096
 
 
 def load(
@@ -89,7 +91,7 @@ def _find_file(
     named = ((f"{CONFIG_FLAG} ", flags.get("config")), (f"{CONFIG_VARIABLE}=", environ.get(CONFIG_VARIABLE)))
     for label, name in named:
         if name and isinstance(name, str):
-            told = shown(name, quoted=False)
+            told = shown(name, quoted=False, most=PATH_CHARACTERS)
             path = cwd / os.path.expanduser(name)  # noqa: PTH111  # Path.expanduser raises for an unknown user
             data = _read(path, told)
             if data is None:
