@@ -127,7 +127,7 @@ class UdpEndpoint:
                 return reply
         self.slow += 1
         own = self._bound or asked_address(ancillary)
-        full = handler.handle(packet, store or handler.place(peer[0], own), own)
+        full = handler.handle(packet, store or handler.place(peer[0], own), own, peer[0])
         if isinstance(full, Foreign):
             self._forward(full, lambda answer: self._send(answer, ancillary, peer))
             return None
