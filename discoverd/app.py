@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from discoverd import __version__
+from discoverd.catalog import Catalog
 from discoverd.config import ConfigError
 from discoverd.dns import server as dns
 from discoverd.dns.cookies import Cookies
@@ -25,10 +26,12 @@ from discoverd.http.doh import exchange
 from discoverd.http.guard import Access
 from discoverd.ledger import LedgerError, open_ledger
 from discoverd.metrics import Metrics
-from discoverd.registry import Change, Registry
+from discoverd.registry import Change, Registry, Writer
+from discoverd.resolver.consul import ConsulNames
 from discoverd.resolver.forward import Forwarder, Upstream
 from discoverd.resolver.local import Local, Settings
 from discoverd.resolver.select import Policy
+from discoverd.sources.consul import HOME, ConsulSettings, ConsulSource, source_name
 from discoverd.sources.docker import DockerSettings, DockerSource, distinct
 from discoverd.sources.leases import FullError, LeaseSource, NotKeptError
 from discoverd.sources.static import StaticSource
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
     from discoverd.config import Config, Endpoint
     from discoverd.ledger import Ledger
     from discoverd.model import IPAddress
+    from discoverd.sources.base import Source
+
+    SourceSettings = DockerSettings | ConsulSettings
 
 log = logging.getLogger("discoverd")
 
@@ -99,11 +105,14 @@ class App:
         self.registry.subscribe(self._changed)
         self.static = StaticSource(self.registry.writer("static", "static"), config.services)
         self.leases = LeaseSource(self.registry.writer(LeaseSource.name, LeaseSource.kind))
-        self._wanted_engines = engines_of(config)
-        self._engines: dict[DockerSettings, asyncio.Task[None]] = {}
-        self._engines_changed = asyncio.Event()
-        for settings in self._wanted_engines:
-            self.registry.writer(f"docker/{settings.name}", "docker")
+        self.catalog = Catalog()
+        self.catalog.subscribe(self.fastpath.drop)
+        self.local.consul = consul_names_of(config, self.catalog)
+        self._wanted_sources = sources_of(config)
+        self._sources: dict[SourceSettings, asyncio.Task[None]] = {}
+        self._sources_changed = asyncio.Event()
+        for settings in self._wanted_sources:
+            self._writers(settings)
         self.listeners: list[dns.Listener] = []
         self.server: dns.DnsServer | None = None
         self._runner: web.AppRunner | None = None
@@ -184,21 +193,37 @@ class App:
     # -- sources --------------------------------------------------------------------------
 
     async def run_sources(self) -> None:
-        """Run every engine's watcher and the housekeeping; start and end watchers as a reload says."""
+        """Run every source and the housekeeping; start and end sources as a reload says."""
         async with asyncio.TaskGroup() as group:
             spawn(group, "housekeeping", self._keep_house())
             spawn(group, "leases", keep_running("leases", self.leases.run))
             while True:
-                self._engines_changed.clear()
-                for settings in self._engines.keys() - set(self._wanted_engines):
-                    self._engines.pop(settings).cancel()
-                    self.registry.forget(f"docker/{settings.name}")
-                for settings in self._wanted_engines:
-                    if settings not in self._engines:
-                        name = f"docker/{settings.name}"
-                        source = DockerSource(settings, self.registry.writer(name, "docker"))
-                        self._engines[settings] = spawn(group, name, keep_running(name, source.run))
-                await self._engines_changed.wait()
+                self._sources_changed.clear()
+                for settings in self._sources.keys() - set(self._wanted_sources):
+                    ended = self._sources.pop(settings)
+                    ended.cancel()
+                    await asyncio.wait([ended])  # it may have to take back what it exported
+                    for name in source_names(settings):
+                        self.registry.forget(name)
+                    if isinstance(settings, ConsulSettings):
+                        self.catalog.forget()
+                for settings in self._wanted_sources:
+                    if settings not in self._sources:
+                        source = self._source(settings)
+                        run = keep_running(source.name, source.run)
+                        self._sources[settings] = spawn(group, source.name, run)
+                await self._sources_changed.wait()
+
+    def _source(self, settings: SourceSettings) -> Source:
+        writers = self._writers(settings)
+        if isinstance(settings, ConsulSettings):
+            sinks = dict(zip(settings.datacenters, writers, strict=True))
+            return ConsulSource(settings, sinks, self.catalog)
+        return DockerSource(settings, writers[0])
+
+    def _writers(self, settings: SourceSettings) -> list[Writer]:
+        kind = "consul" if isinstance(settings, ConsulSettings) else "docker"
+        return [self.registry.writer(name, kind) for name in source_names(settings)]
 
     async def _keep_house(self) -> None:
         while True:
@@ -221,8 +246,9 @@ class App:
         self.local.settings = settings_of(config)
         self.forwarding.forwarder = forwarder_of(config)
         self.static.reload(config.services)
-        self._wanted_engines = engines_of(config)
-        self._engines_changed.set()
+        self.local.consul = consul_names_of(config, self.catalog)
+        self._wanted_sources = sources_of(config)
+        self._sources_changed.set()
         self.fastpath.clear()
         logging.getLogger("discoverd").setLevel(config.log.level.upper())
         log.info("reloaded %s", config.path or "the configuration")
@@ -280,6 +306,49 @@ def forwarder_of(config: Config) -> Forwarder:
         name: [Upstream(s.host, s.port) for s in servers] for name, servers in config.forward.zones.items()
     }
     return Forwarder([Upstream(s.host, s.port) for s in config.forward.upstreams], zones)
+
+
+def sources_of(config: Config) -> tuple[SourceSettings, ...]:
+    """What is configured beside static services and registrations."""
+    consul = consul_of(config)
+    return engines_of(config) + ((consul,) if consul else ())
+
+
+def source_names(settings: SourceSettings) -> tuple[str, ...]:
+    if isinstance(settings, ConsulSettings):
+        return tuple(source_name(datacenter) for datacenter in settings.datacenters)
+    return (f"docker/{settings.name}",)
+
+
+def consul_names_of(config: Config, catalog: Catalog) -> ConsulNames | None:
+    consul = config.consul
+    return None if consul is None else ConsulNames(catalog, only_passing=consul.only_passing)
+
+
+def consul_of(config: Config) -> ConsulSettings | None:
+    """The configured agent."""
+    consul = config.consul
+    if consul is None:
+        return None
+    return ConsulSettings(
+        url=consul.url,
+        token=consul.token.get_secret_value() if consul.token else "",
+        tls_ca=consul.tls_ca,
+        tls_cert=consul.tls_cert,
+        tls_key=consul.tls_key,
+        tls_verify=consul.tls_verify,
+        tls_server_name=consul.tls_server_name,
+        datacenters=(consul.datacenter or HOME, *consul.datacenters),
+        consistency=consul.consistency,
+        only_passing=consul.only_passing,
+        tagged_address=consul.tagged_address or "",
+        namespace=consul.namespace or "",
+        max_watches=consul.max_watches,
+        export=consul.export,
+        export_address=consul.export_address,
+        instance=consul.instance or "",
+        deregister_on_stop=consul.deregister_on_stop,
+    )
 
 
 def engines_of(config: Config) -> tuple[DockerSettings, ...]:

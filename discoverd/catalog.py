@@ -105,6 +105,11 @@ class Catalog:
     def follow(self, datacenter: str) -> Datacenter:
         return self._followed.setdefault(datacenter, Datacenter())
 
+    def forget(self) -> None:
+        """Begin anew: another agent is followed, or none."""
+        self.home, self.datacenters = "", frozenset()
+        self._followed = {}
+
     def set_service(self, datacenter: str, service: str, endpoints: tuple[Endpoint, ...]) -> None:
         """Replace a service, named in lower case; without endpoints it is gone."""
         held = self._followed[datacenter]

@@ -38,6 +38,7 @@ from discoverd.resolver.select import Policy, Selection, select
 if TYPE_CHECKING:
     from discoverd.model import IPAddress
     from discoverd.registry import Registry
+    from discoverd.resolver.consul import ConsulNames
     from discoverd.views import View
 
 #: Negative TTL, in seconds, of a service that is known but has nobody to serve.
@@ -74,11 +75,16 @@ class Local:
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self.registry, self.settings = registry, settings
+        #: Answers names under ``.consul`` where Consul is followed.
+        self.consul: ConsulNames | None = None
 
     def resolve(self, question: Question, view: View, own: IPAddress | None = None) -> Outcome:
         """What this asker is to be told; ``own`` is the address it asked, for ``ns.<domain>``."""
+        if self.consul is not None and self.consul.owns(question.name):
+            return self.consul.resolve(question)
         if reverse.is_reverse(question.name):
-            return reverse.resolve(self, question)
+            outcome = reverse.resolve(self, question)
+            return outcome if self.consul is None else self.consul.reverse(question, outcome)
         asked = self.split(question, view)
         if not asked.bare:
             return self._below_domain(asked, own)

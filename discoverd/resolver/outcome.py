@@ -130,4 +130,11 @@ class NotOurs:
     """Somebody else's name: to be forwarded where that is allowed."""
 
 
-Outcome = Answer | NoData | NxDomain | Fail | Refused | NotOurs
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Known only once somebody else was asked what ``lookup`` says; the reply waits for that."""
+
+    lookup: object
+
+
+Outcome = Answer | NoData | NxDomain | Fail | Refused | NotOurs | Later

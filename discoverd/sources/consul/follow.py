@@ -131,6 +131,9 @@ class Follower:
             if key not in self._watched and key not in self._poller:
                 self._begin(key)
         self._poller.listed(listed)
+        for key in self._held.services.keys() - listed.keys() - self._watched:
+            if key not in self._poller:  # it went while nobody looked
+                await self.take_service(key, ())
         self._warn_beyond_budget()
         return False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 #: The datacenter that the agent is in.
@@ -17,7 +17,7 @@ class ConsulSettings:
     """
 
     url: str
-    token: str = ""
+    token: str = field(default="", repr=False)
     tls_ca: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
