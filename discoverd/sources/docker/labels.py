@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from discoverd.model import Port
@@ -62,11 +63,9 @@ def read(labels: Mapping[str, str], env: Iterable[str], notes: Notes) -> Wishes:
     ours = {
         key.removeprefix(PREFIX): value.strip() for key, value in labels.items() if key.startswith(PREFIX)
     }
-    for key in ours:
-        if key not in _WORDS and not key.startswith("meta."):
-            notes.add(
-                f"label {PREFIX}{key} means nothing: expected one of {', '.join(sorted(_WORDS))}, meta.KEY"
-            )
+    for key in sorted(ours.keys() - _WORDS):
+        if not key.startswith("meta.") and (near := get_close_matches(key, sorted(_WORDS), n=1)):
+            notes.add(f"label {PREFIX}{key} means nothing: {PREFIX}{near[0]} would")
     theirs = _registrator(labels, env)
     enabled = _flag(ours.get("enable"), notes)
     if enabled is None and theirs.get("SERVICE_IGNORE", "").lower() not in _NO | {""}:

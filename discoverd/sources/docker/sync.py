@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING
 
 from discoverd.sources.docker.fault import EngineAwayError
@@ -23,20 +22,19 @@ class Sweep:
     def __init__(self, group: asyncio.TaskGroup, inspect: Callable[[str], Awaitable[Iterable[str]]]) -> None:
         self._group, self._inspect = group, inspect
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting: deque[str] = deque()
+        self._waiting: dict[str, None] = {}
         self._error: EngineAwayError | None = None
 
     async def run(self, ids: Iterable[str]) -> None:
-        """Inspect all of ``ids`` and, once each, what their inspects ask for.
+        """Inspect all of ``ids``, and what their inspects ask for, be it for a second time.
 
         Returns when all is done, or when only such are left that took longer than PATIENCE: these
         go on by themselves. Raises EngineAwayError as soon as an inspect does.
         """
-        self._waiting.extend(ids)
-        queued = set(self._waiting)
+        self._waiting.update(dict.fromkeys(ids))
         self._tasks = {task for task in self._tasks if not task.done()}
-        for number in range(min(LANES, len(queued))):
-            self._tasks.add(self._group.create_task(self._lane(queued), name=f"docker sync {number}"))
+        for number in range(min(LANES, len(self._waiting))):
+            self._tasks.add(self._group.create_task(self._lane(), name=f"docker sync {number}"))
         pending = set(self._tasks)
         while pending:
             done, pending = await asyncio.wait(pending, timeout=PATIENCE)
@@ -50,14 +48,12 @@ class Sweep:
         for task in self._tasks:
             task.cancel()
 
-    async def _lane(self, queued: set[str]) -> None:
+    async def _lane(self) -> None:
         while self._waiting:
+            key = next(iter(self._waiting))
+            del self._waiting[key]
             try:
-                more = await self._inspect(self._waiting.popleft())
+                self._waiting.update(dict.fromkeys(await self._inspect(key)))
             except EngineAwayError as error:
                 self._error = error
                 self._waiting.clear()
-                return
-            new = [key for key in dict.fromkeys(more) if key not in queued]
-            queued.update(new)
-            self._waiting.extend(new)

@@ -163,6 +163,17 @@ def test_who_joins_a_draining_container_drains_with_it() -> None:
     assert heard("joined", now=NOW + 12).objects[keys[1]][0].state is State.RUNNING
 
 
+def test_who_joined_one_that_ended_is_only_cut_off() -> None:
+    heard = Heard()
+    keys = [heard.id("bridge"), heard.id("joined")]
+    heard("bridge")
+    heard("joined")
+    heard.book.killed(keys[0], "15", NOW)
+    heard.book.died(keys[0], heard.asked)
+    (joined,) = heard("joined").objects[keys[1]]
+    assert (joined.state, joined.addresses) == (State.RUNNING, ())
+
+
 def test_a_death_is_believed_before_any_inspect() -> None:
     heard = Heard()
     loose, joined = heard.id("bridge"), heard.id("joined")

@@ -65,7 +65,7 @@ def test_enable(value: str, served: bool) -> None:
         ("enable", "", "label discoverd.enable is '': expected true or false; ignored"),
         ("network", "nowhere", "label discoverd.network is 'nowhere': expected one of its networks; ignored"),
         ("service", "!!!", "label discoverd.service '!!!' cannot be made a DNS name: left out"),
-        ("nmae", "x", "label discoverd.nmae means nothing: expected one of enable, name, "),
+        ("nmae", "x", "label discoverd.nmae means nothing: discoverd.name would"),
         ("meta.a=b", "x", "expected up to 63 printable ASCII characters after 'discoverd.meta.'; left out"),
     ],
 )
@@ -75,6 +75,10 @@ def test_a_wrong_label_is_one_remark_and_nothing_else(label: str, value: str, co
     assert complaint in note
     (main,) = found.instances
     assert (main.service, main.ttl, main.weight, main.own_names) == ("registrator", None, 1, ("registrator",))
+
+
+def test_others_labels_are_left_alone() -> None:
+    assert labelled({"discoverd.test": "1", "discoverd.io/x": "2", "discoverdish": "3"}).notes == ()
 
 
 def test_limits_are_within() -> None:
