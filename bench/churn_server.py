@@ -1,0 +1,117 @@
+"""discoverd, composed from its own parts, with a registry that a benchmark fills and changes.
+
+    python -m bench.churn_server --listen HOST:PORT --services N --instances K [--views N]
+
+What a configuration file cannot say: a source that changes one instance's address a thousand times a
+second (SIGUSR1 sets that going, SIGUSR2 stops it), container networks whose askers each see addresses
+of their own, or a hundred thousand services. Server, registry and resolver are the shipped ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import signal
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.catalog import ASKERS, CHANGES_A_SECOND, TTL, Catalog
+from discoverd.app import App
+from discoverd.config import load
+from discoverd.model import Address, Instance, Membership, Network, Port, SourceState
+from discoverd.supervise import spawn
+
+if TYPE_CHECKING:
+    from discoverd.registry import Writer
+
+
+class Source:
+    """Publishes the catalog, and changes it again and again while it is told to."""
+
+    def __init__(self, sink: Writer, catalog: Catalog, views: int) -> None:
+        self._sink, self._catalog, self._views = sink, catalog, views
+        self.changing = asyncio.Event()
+        self.changes = 0
+        self._current = {name: self._instances(name, addresses) for name, addresses in catalog.each()}
+
+    def _instances(self, name: str, addresses: list[str]) -> list[Instance]:
+        return [
+            Instance(
+                id=f"{name}/{k}",
+                service=name,
+                source="bench",
+                addresses=(Address(ip_address(address)), *self._inside(address)),
+                ports=(Port(80),),
+                ttl=TTL,
+                unique=f"{name}-{k}",
+                memberships=tuple(Membership(f"net{v}", f"id{v}") for v in range(self._views)),
+            )
+            for k, address in enumerate(addresses)
+        ]
+
+    def _inside(self, address: str) -> list[Address]:
+        """The same endpoint's address on each network."""
+        last = address.split(".", 1)[1]
+        return [Address(ip_address(f"{100 + v}.{last}"), f"net{v}", f"id{v}") for v in range(self._views)]
+
+    def publish(self) -> None:
+        subnets = [(f"net{v}", f"id{v}", ip_network(ASKERS.format(v, 0) + "/24")) for v in range(self._views)]
+        self._sink.networks(Network(key, name, (subnet,)) for name, key, subnet in subnets)
+        self._sink.replace(self._current)
+        self._sink.status(SourceState.LIVE)
+
+    async def change(self) -> None:
+        """Give one instance after another a new address, at an even pace, for as long as that is wanted."""
+        loop, names = asyncio.get_running_loop(), list(self._current)
+        while True:
+            await self.changing.wait()
+            begun, done = loop.time(), 0
+            while self.changing.is_set():
+                due = int((loop.time() - begun) * CHANGES_A_SECOND)
+                for _ in range(min(due - done, CHANGES_A_SECOND)):
+                    self._change_one(random.choice(names))
+                done = due
+                await asyncio.sleep(1 / CHANGES_A_SECOND)
+
+    def _change_one(self, name: str) -> None:
+        first, *others = self._current[name]
+        moved = Address(ip_address(int(first.addresses[0].ip) ^ 1 << 23))
+        self._current[name] = [replace(first, addresses=(moved, *first.addresses[1:])), *others]
+        self._sink.publish(name, self._current[name])
+        self.changes += 1
+
+
+async def serve(listen: str, catalog: Catalog, views: int) -> None:
+    flags = {"listen": (listen,), "docker": ("off",), "upstream": ("off",), "http": "off", "state_dir": "off"}
+    app = App(load(flags, {}, Path("/")))
+    source = Source(app.registry.writer("bench", "bench"), catalog, views)
+    source.publish()
+    await app.start()
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, source.changing.set)
+    loop.add_signal_handler(signal.SIGUSR2, source.changing.clear)
+    async with asyncio.TaskGroup() as group:
+        running = [spawn(group, "sources", app.run_sources()), spawn(group, "changes", source.change())]
+        await stop.wait()
+        await app.stop()
+        for task in running:
+            task.cancel()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--listen", required=True)
+    parser.add_argument("--services", type=int, default=1000)
+    parser.add_argument("--instances", type=int, default=3)
+    parser.add_argument("--views", type=int, default=0)
+    given = parser.parse_args()
+    asyncio.run(serve(given.listen, Catalog(given.services, given.instances), given.views))
+
+
+if __name__ == "__main__":
+    main()
