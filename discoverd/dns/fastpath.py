@@ -74,7 +74,7 @@ COOKIE_SIZES: Final = (8, 24)
 class Store:
     """What is kept for one view."""
 
-    __slots__ = ("_blocks", "exact", "may_recurse", "prepared", "rings", "view")
+    __slots__ = ("_queries", "exact", "may_recurse", "prepared", "rings", "view")
 
     def __init__(self, view: View, *, may_recurse: bool) -> None:
         self.view, self.may_recurse = view, may_recurse
@@ -82,8 +82,8 @@ class Store:
         self.rings: dict[bytes, Ring] = {}
         #: Packed records, for what no ring fits: TCP, small EDNS sizes.
         self.prepared: dict[bytes, Prepared] = {}
-        #: By question: the memory of its exact replies, and the queries that lead there.
-        self._blocks: dict[bytes, list[tuple[bytes, ctypes.Array[ctypes.c_char]]]] = {}
+        #: By question: the queries that are kept exactly.
+        self._queries: dict[bytes, list[bytes]] = {}
 
     def keep_exact(self, query: bytes, question: bytes, head: bytes, opt: bytes) -> None:
         """Lay out all replies to one query one after the other, ready to be sent from there."""
@@ -94,18 +94,28 @@ class Store:
         replies = [head + tail + opt for tail in tails]
         block = ctypes.create_string_buffer(b"".join(replies), sum(map(len, replies)))
         at = ctypes.addressof(block)
-        pairs: list[bytes] = []
+        pairs = _Replies(block)
         for reply in replies:
             pairs.append(struct.pack("QQ", at, len(reply)))
             at += len(reply)
         self.exact[query] = map(pairs.__getitem__, prepared.starts)
-        self._blocks.setdefault(question, []).append((query, block))
+        self._queries.setdefault(question, []).append(query)
 
     def drop(self, question: bytes) -> None:
-        for query, _ in self._blocks.pop(question, ()):
+        for query in self._queries.pop(question, ()):
             del self.exact[query]
         self.rings.pop(question, None)
         self.prepared.pop(question, None)
+
+
+class _Replies(list[bytes]):
+    """Where replies lie, as (address, size) in native 64-bit words; keeps their memory alive."""
+
+    __slots__ = ("_block",)
+
+    def __init__(self, block: ctypes.Array[ctypes.c_char]) -> None:
+        super().__init__()
+        self._block = block
 
 
 class Fastpath:
