@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import resource
 import time
 from collections import Counter, deque
@@ -97,13 +96,18 @@ class TcpEndpoint:
         self.stop_accepting()
         for connection in tuple(self.connections):
             connection.close()
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(LAST_SECONDS):
-                while self.connections:
-                    self._emptied.clear()
-                    await self._emptied.wait()
-        for connection in tuple(self.connections):
-            connection.abort()
+                await self._all_gone()
+        except TimeoutError:
+            for connection in tuple(self.connections):
+                connection.abort()
+            await self._all_gone()
+
+    async def _all_gone(self) -> None:
+        while self.connections:
+            self._emptied.clear()
+            await self._emptied.wait()
 
     def forget(self, connection: Connection) -> None:
         self.connections.discard(connection)

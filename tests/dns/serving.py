@@ -116,9 +116,11 @@ class Stream:
         """Whether the server ends the connection, without another octet."""
         try:
             async with asyncio.timeout(TIMEOUT):
-                return await self.reader.read(1) == b""
+                rest = await self.reader.read(1)
         except ConnectionResetError:
-            return True
+            rest = b""
+        await self.close()
+        return not rest
 
     async def close(self) -> None:
         self.writer.close()
