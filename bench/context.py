@@ -73,11 +73,9 @@ class Bench:
     def run(self, contestants: Sequence[Contestant]) -> None:
         measure.run(contestants, self.effort, self.tell)
 
-    def burst(self, contestant: Contestant) -> None:
-        measure.burst(contestant.server, contestant.questions, 2.0, self.effort, contestant.load)
-
-    def settle(self, server: Server, questions: Path, count: int) -> None:
-        """Ask everything a few times, so that what a server learns it has learnt."""
+    def settle(self, server: Server, questions: Path, count: int, load: Sequence[str] = ()) -> None:
+        """Ask until there were four times ``count`` answers, so that what a server learns it has learnt."""
         asked = 0
         while asked < 4 * count:
-            asked += measure.burst(server, questions, 2.0, self.effort)
+            self.tell(f"warming up {server.peer.name}: {asked:,} of {4 * count:,}")
+            asked += measure.burst(server, questions, 2.0, self.effort, load)

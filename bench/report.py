@@ -36,7 +36,7 @@ def show(console: Console, result: Result) -> None:
         _print(console, table.title, table.columns, table.rows, table.note)
     if result.goals:
         _print(console, "", GOAL_COLUMNS, [_row(goal) for goal in result.goals], "")
-    for line in (*result.notes, *(f"WRONG: {fault}" for fault in result.faults)):
+    for line in (*result.notes, *(f"FAILED: {fault}" for fault in result.faults)):
         console.print(line, markup=False, highlight=False)
 
 

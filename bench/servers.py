@@ -18,7 +18,7 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 
-from bench.tools import ROOT, BenchError, cpu_seconds, pinned, resident_bytes
+from bench.tools import ROOT, BenchError, cpu_seconds, family, pinned, resident_bytes
 
 if TYPE_CHECKING:
     from bench.catalog import Catalog
@@ -121,6 +121,9 @@ class Server:
     def cpu(self) -> tuple[float, float]:
         """User and system seconds so far."""
         return cpu_seconds(self.pid)
+
+    def processes(self) -> int:
+        return len(list(family(self.pid)))
 
     def memory(self) -> int:
         """Octets."""
