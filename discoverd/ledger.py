@@ -103,21 +103,23 @@ def _open(path: Path) -> Ledger:
 def _prepare(connection: sqlite3.Connection) -> None:
     execute = connection.execute
     execute("PRAGMA locking_mode = EXCLUSIVE")
-    execute("PRAGMA journal_mode = WAL")
-    execute("PRAGMA synchronous = FULL")
-    execute("BEGIN IMMEDIATE")  # takes the lock, which exclusive mode then keeps
+    # looked at before anything is written: a file that is not ours stays as it was
     (application,) = execute("PRAGMA application_id").fetchone()
     (layout,) = execute("PRAGMA user_version").fetchone()
     (tables,) = execute("SELECT count(*) FROM sqlite_master").fetchone()
     if tables and (application, layout) != (APPLICATION, LAYOUT):
         raise ForeignError("not a ledger that this version of discoverd knows")
-    execute("CREATE TABLE IF NOT EXISTS registration (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID")
-    execute(f"PRAGMA application_id = {APPLICATION}")
-    execute(f"PRAGMA user_version = {LAYOUT}")
+    execute("PRAGMA journal_mode = WAL")
+    execute("PRAGMA synchronous = FULL")
+    execute("BEGIN IMMEDIATE")  # takes the lock, which exclusive mode then keeps
+    if not tables:
+        execute("CREATE TABLE registration (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID")
+        execute(f"PRAGMA application_id = {APPLICATION}")
+        execute(f"PRAGMA user_version = {LAYOUT}")
     execute("COMMIT")
     (verdict,) = execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
-        raise ForeignError(f"damaged ({verdict})")
+        raise ForeignError(f"damaged ({' '.join(verdict.split())})")
     execute("SELECT id, body FROM registration LIMIT 1").fetchall()
 
 
