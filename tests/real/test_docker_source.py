@@ -16,6 +16,7 @@ import pytest
 
 from discoverd.model import Health, Instance, SourceState, State
 from discoverd.sources.docker import DockerSettings, DockerSource
+from discoverd.sources.docker.connection import THOROUGH
 from tests.wait import until_async
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Sink:
     replaced: int = 0
     known_networks: tuple[Network, ...] = ()
     statuses: list[tuple[SourceState, str | None]] = field(default_factory=list)
-    detail: dict[str, int | str] = field(default_factory=dict)
+    details: list[dict[str, int | str]] = field(default_factory=list)
 
     def publish(self, key: str, instances: Iterable[Instance]) -> None:
         self.objects[key] = tuple(instances)
@@ -57,7 +58,7 @@ class Sink:
 
     def status(self, state: SourceState, error: str | None = None, **detail: int | str) -> None:
         self.statuses.append((state, error))
-        self.detail = detail
+        self.details.append(detail)
 
     @property
     def state(self) -> SourceState:
@@ -290,13 +291,12 @@ async def test_a_resync_without_changes_asks_for_nothing_in_detail(
     engine: Engine, containers: Containers, unique: Callable[[str], str]
 ) -> None:
     key = await asyncio.to_thread(containers.run, unique("quiet"))
-    async with following(engine.url, resync=0.1) as sink:
+    async with following(engine.url, resync=0.05) as sink:
         await sink.until(key, running)
-        await until_async(lambda: len(sink.statuses) > 3)
-        inspects, said = sink.detail["inspects"], len(sink.statuses)
-        await until_async(lambda: len(sink.statuses) > said + 4)
-        assert sink.detail["inspects"] == inspects
-        await until_async(lambda: sink.detail["inspects"] != inspects, message="a thorough one now and then")
+        await until_async(lambda: len(sink.details) > THOROUGH + 2)
+        syncs = [int(detail["inspects"]) for detail in sink.details[1:]]  # the first status is from before
+        assert syncs[0] == syncs[THOROUGH - 1] >= len(sink.objects)
+        assert syncs[THOROUGH] - syncs[0] >= len(sink.objects)
 
 
 async def test_cancelling_leaves_nothing_behind(engine: Engine) -> None:
@@ -327,7 +327,7 @@ async def test_an_engine_comes_goes_and_comes_again(
         await sink.until_state(SourceState.LIVE)
         await sink.until(stays, stopped, "ended with its engine")
         await sink.until(restarts, running, "started by its engine")
-        assert sink.detail["reconnects"] == 1
+        assert sink.details[-1]["reconnects"] == 1
 
         fresh = await asyncio.to_thread(run, "fresh")
         await sink.until(fresh, running, "events are followed again")

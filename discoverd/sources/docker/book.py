@@ -41,6 +41,8 @@ class Update:
     look: tuple[str, ...] = ()
     #: The same in so many seconds: their drains are over then.
     again: Mapping[str, float] = field(default_factory=dict)
+    #: True where the engine's networks are to be read again: a container is on one that is not known.
+    networks: bool = False
     #: Remarks for the log, not made before.
     notes: tuple[str, ...] = ()
 
@@ -93,6 +95,7 @@ class Book:
             objects={} if old and old.published == published else {key: published},
             look=tuple(look),
             again={key: drain.until - now} if drain else {},
+            networks=container.unresolved and not (old and old.container.unresolved),
             notes=tuple(f"{container.name}: {note}" for note in container.notes if note not in told),
         )
 

@@ -163,6 +163,8 @@ class Connection:
         self._publisher.apply(update)
         for key in update.look:
             self._pace.mark(key)
+        if update.networks:
+            self._pace.mark(NETWORKS)
         for key, seconds in update.again.items():
             if timer := self._timers.get(key):
                 timer.cancel()

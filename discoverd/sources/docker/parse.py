@@ -39,7 +39,7 @@ class Container:
     ground: Ground = field(default_factory=Ground)
     #: The container whose network stack it uses (an id, or a name), or "".
     joins: str = ""
-    #: True where it names a network that is not known yet.
+    #: True where it is on a network that is not known (yet).
     unresolved: bool = False
     stop_signal: int = 15
     #: Seconds that it is given between its stop signal and SIGKILL.
@@ -94,9 +94,7 @@ def parse_container(
         started_at=run.started_at,
         ground=ground,
         joins=joins,
-        unresolved=any(
-            not text(part(endpoints, n), "NetworkID") and not networks.knows(n) for n in endpoints
-        ),
+        unresolved=not all(networks.knows(text(part(endpoints, n), "NetworkID") or n) for n in endpoints),
         stop_signal=stop_signal_of(text(config, "StopSignal")),
         grace=grace_of(config.get("StopTimeout")),
     )

@@ -6,6 +6,7 @@ import pytest
 
 from discoverd.model import State
 from discoverd.sources.docker.book import Book, Update
+from discoverd.sources.docker.networks import NetworkMap
 from tests.sources.docker.recorded import ENGINES, SETTINGS, load, networks
 
 NOW = 1000.0
@@ -191,13 +192,15 @@ def test_a_death_is_believed_before_any_inspect() -> None:
     assert heard("bridge", asked=52).objects[loose][0].state is State.RUNNING
 
 
-def test_created_containers_are_looked_at_again_once_their_network_is_known() -> None:
+def test_an_unknown_network_is_asked_for_once_and_then_its_containers_again() -> None:
     heard = Heard()
-    heard.book.set_networks(networks("engine-20").__class__())
-    heard("created")
-    heard("plain")
-    assert heard.book.set_networks(networks("engine-26")).look == (heard.id("created"),)
-    assert heard("created").objects[heard.id("created")][0].network_ids < {
-        n.id for n in networks("engine-26").networks
-    }
+    heard.book.set_networks(NetworkMap())
+    assert heard("created").networks
+    assert not heard("created").networks
+    assert heard("plain").networks
+    assert not heard("alone", NetworkSettings={"Networks": {}}).networks
+    look = heard.book.set_networks(networks("engine-26")).look
+    assert sorted(look) == sorted([heard.id("created"), heard.id("plain")])
+    created = heard("created").objects[heard.id("created")][0]
+    assert created.network_ids < {n.id for n in networks("engine-26").networks}
     assert heard.book.set_networks(networks("engine-26")) == Update()

@@ -236,7 +236,7 @@ async def test_an_event_without_end_is_none(tmp_path: Path, monkeypatch: pytest.
 async def test_a_quiet_stream_through_a_network_just_ends(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(client_module, "QUIET", 0.2)
+    monkeypatch.setattr(client_module, "QUIET", 1.0)
     async with speaking(tmp_path, engine_like(events=stream(b'{"n":1}\n', end=False)), stay=True) as url:
         client = await asyncio.to_thread(connect, url)
         client.url = "tcp://as-if:2375"  # a unix socket's other end cannot vanish: its stream waits for ever

@@ -68,24 +68,25 @@ async def test_what_nobody_waits_for_any_more_is_closed() -> None:
 
 
 def test_a_call_may_outlive_the_loop() -> None:
-    gate, ended = threading.Event(), threading.Event()
+    gate, started, closed = threading.Event(), threading.Event(), threading.Event()
 
     class Made:
         def close(self) -> None:
-            ended.set()
+            closed.set()
 
     def call() -> Made:
+        started.set()
         gate.wait(10)
         return Made()
 
     async def give_up() -> None:
         workers = Workers(1, "t-outlive")
-        try:
-            async with asyncio.timeout(0.01):
-                await workers.run(call)
-        except TimeoutError:
-            workers.stop()
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(workers.run(call))
+            await until_async(started.is_set)
+            waiting.cancel()
+        workers.stop()
 
     asyncio.run(give_up())
     gate.set()
-    assert ended.wait(10)
+    assert closed.wait(10)
