@@ -57,6 +57,7 @@ class Book:
         #: Containers that use another's network stack.
         self._joining: set[str] = set()
         self._networks = NetworkMap()
+        self._networks_asked = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -138,11 +139,15 @@ class Book:
         entry.asked, entry.drain = asked, None
         return Update(objects={key: entry.published}, look=self._followers(entry.container))
 
-    def set_networks(self, networks: NetworkMap) -> Update:
+    @property
+    def networks(self) -> NetworkMap:
+        return self._networks
+
+    def set_networks(self, networks: NetworkMap, asked: int) -> Update:
         """The engine's networks; containers that named an unknown one want another look."""
-        if networks == self._networks:
+        if asked < self._networks_asked or networks == self._networks:
             return Update()
-        self._networks = networks
+        self._networks, self._networks_asked = networks, asked
         return Update(look=tuple(key for key, entry in self._entries.items() if entry.container.unresolved))
 
     def settle(self, asked: int) -> None:

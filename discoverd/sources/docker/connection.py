@@ -115,8 +115,9 @@ class Connection:
         self._book.settle(first)
 
     async def _read_networks(self) -> None:
+        asked = next(self._publisher.questions)
         docs = await self._workers.run(self._client.networks)
-        self._apply(self._publisher.networks(parse_networks(docs, self._settings.name)))
+        self._apply(self._publisher.networks(parse_networks(docs, self._settings.name), asked))
 
     async def _look(self, key: str) -> bool:
         """What an event asked for: one container, or the networks. False: try again."""

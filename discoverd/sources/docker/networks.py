@@ -72,7 +72,8 @@ def parse_networks(docs: Iterable[Json], engine: str) -> NetworkMap:
                 internal=doc.get("Internal") is True,
             )
         )
-    return NetworkMap(tuple(networks), ids, frozenset(hidden))
+    # the engine lists them in another order each time, which is no change
+    return NetworkMap(tuple(sorted(networks, key=lambda n: n.id)), ids, frozenset(hidden))
 
 
 def _network(given: str) -> IPNetwork | None:

@@ -52,9 +52,9 @@ class Publisher:
             for key, instances in update.objects.items():
                 self._sink.publish(key, instances)
 
-    def networks(self, networks: NetworkMap) -> Update:
-        update = self.book.set_networks(networks)
-        self._sink.networks(networks.networks)
+    def networks(self, networks: NetworkMap, asked: int) -> Update:
+        update = self.book.set_networks(networks, asked)
+        self._sink.networks(self.book.networks.networks)
         return update
 
     def in_step(self, *, replace: bool) -> None:

@@ -18,7 +18,7 @@ class Heard:
     def __init__(self, engine: str = "engine-26") -> None:
         self.engine = engine
         self.book = Book(SETTINGS)
-        self.book.set_networks(networks(engine))
+        self.book.set_networks(networks(engine), 0)
         self.asked = 0
 
     def __call__(self, name: str, *, asked: int = 0, now: float = NOW, **changes: Any) -> Update:
@@ -194,13 +194,14 @@ def test_a_death_is_believed_before_any_inspect() -> None:
 
 def test_an_unknown_network_is_asked_for_once_and_then_its_containers_again() -> None:
     heard = Heard()
-    heard.book.set_networks(NetworkMap())
+    heard.book.set_networks(NetworkMap(), 1)
     assert heard("created").networks
     assert not heard("created").networks
     assert heard("plain").networks
     assert not heard("alone", NetworkSettings={"Networks": {}}).networks
-    look = heard.book.set_networks(networks("engine-26")).look
+    assert heard.book.set_networks(networks("engine-20"), 0) == Update()  # an older answer
+    look = heard.book.set_networks(networks("engine-26"), 2).look
     assert sorted(look) == sorted([heard.id("created"), heard.id("plain")])
     created = heard("created").objects[heard.id("created")][0]
     assert created.network_ids < {n.id for n in networks("engine-26").networks}
-    assert heard.book.set_networks(networks("engine-26")) == Update()
+    assert heard.book.set_networks(networks("engine-26"), 3) == Update()

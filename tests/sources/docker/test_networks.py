@@ -25,6 +25,11 @@ def test_recorded_networks(engine: str) -> None:
     assert not known.knows("elsewhere")
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_order_of_the_list_is_no_change(engine: str) -> None:
+    assert parse_networks(reversed(load(engine, "networks")), "local") == networks(engine)
+
+
 def made(**values: Any) -> Any:
     doc = {"Name": "n", "Id": "1", "Driver": "bridge", "IPAM": {"Config": [{"Subnet": "10.1.0.0/16"}]}}
     (network,) = parse_networks([doc | values], "e").networks
