@@ -156,11 +156,13 @@ class ConsulNames:
         records: dict[Record, None] = {}
         alias = ""
         for endpoint in endpoints:
-            target = target_of(endpoint, wanted)
-            if isinstance(target, str):
-                alias = alias or target
-            elif target is not None and wanted in (_type(target), ANY):
-                records.setdefault(Record(_type(target), asked.ttl, target))
+            target = target_of(endpoint, asked.question)
+            if target is None:
+                continue
+            if isinstance(target.to, str):
+                alias = alias or target.to
+            elif wanted in (_type(target.to), ANY):
+                records.setdefault(Record(_type(target.to), asked.ttl, target.to))
         if records:
             return Answer(tuple(records), (), asked.depends)
         return self._alias(asked, alias) if alias else self._no_data(asked.depends)
@@ -171,19 +173,16 @@ class ConsulNames:
         depends = asked.depends
         for endpoint in endpoints:
             key = endpoint.node.name, endpoint.address, endpoint.port
-            target = target_of(endpoint, SRV)
+            target = target_of(endpoint, asked.question)
             if key in records or target is None:
                 continue
-            if isinstance(target, str):
-                name, depends = target.rstrip("."), ()  # whatever that name rests on
+            if isinstance(target.to, str):
+                name, depends = target.to.rstrip("."), ()  # whatever that name rests on
                 extra |= dict.fromkeys(self._beyond(name, asked.depth))
             else:
-                name = (
-                    f"{target.packed.hex()}.addr.{asked.datacenter}.{ZONE}"
-                    if endpoint.address
-                    else _node_name(endpoint.node)
-                )
-                extra.setdefault(Record(_type(target), asked.ttl, target, name))
+                by_address = f"{target.to.packed.hex()}.addr.{asked.datacenter}.{ZONE}"
+                name = _node_name(endpoint.node) if target.of_node else by_address
+                extra.setdefault(Record(_type(target.to), asked.ttl, target.to, name))
             data = SrvData(PRIORITY, endpoint.weight, endpoint.port, name)
             records[key] = Record(SRV, asked.ttl, data)
         return Answer(tuple(records.values()), tuple(extra), depends) if records else self._no_data(depends)
@@ -192,12 +191,12 @@ class ConsulNames:
         if node is None:
             return self._no_name(asked.depends)
         wanted, depends = asked.question.type, asked.depends
-        texts = tuple(Record(TXT, TTL, text) for text in meta_texts(node.meta))
-        if wanted == TXT:
-            return Answer(texts, (), depends) if texts else self._no_data(depends)
         address = _ip(node.address)
         if address is None:
             return self._alias(asked, node.address)
+        texts = tuple(Record(TXT, TTL, text) for text in meta_texts(node.meta))
+        if wanted == TXT:
+            return Answer(texts, (), depends) if texts else self._no_data(depends)
         if wanted not in (_type(address), ANY):
             return self._no_data(depends)
         records = (Record(_type(address), TTL, address), *(texts if wanted == ANY else ()))
@@ -223,7 +222,7 @@ class ConsulNames:
     def _address(self, question: Question, text: str) -> Outcome:
         address = _from_hex(text)
         if address is None:
-            return self._no_name() if len(text) in (8, 32) else self._no_data()
+            return self._no_name() if len(text) // 2 in (4, 16) else self._no_data()
         if question.type not in (_type(address), ANY):
             return self._no_data(ALWAYS)
         return Answer((Record(_type(address), TTL, address),), (), ALWAYS)
@@ -280,25 +279,33 @@ def parse(question: Question, home: str) -> Lookup | None:
     return Lookup(kind, parts[-1], datacenter, ".".join(parts[:-1]) if kind == "service" else "")
 
 
-def target_of(endpoint: Endpoint, wanted: int) -> IPAddress | str | None:
-    """Where an endpoint is for a question of this type: an address, another name, or nowhere."""
-    for text, tagged in ((endpoint.address, endpoint.tagged), (endpoint.node.address, endpoint.node.tagged)):
-        chosen = _of_family(text, dict(tagged), wanted)
-        if chosen:
-            return _ip(chosen) or chosen
-    return None
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an endpoint is: an address or another name, and whether it is its node's."""
+
+    to: IPAddress | str
+    of_node: bool
 
 
-def _of_family(text: str, tagged: dict[str, str], wanted: int) -> str:
-    """The address of the wanted family, if there is one; a host name counts as any."""
-    family = {A: 4, AAAA: 6}.get(wanted)
-    if family is None:
-        return text
-    own = tagged.get(f"lan_ipv{family}")
-    if own:
-        return own
+def target_of(endpoint: Endpoint, question: Question) -> Target | None:
+    """Where an endpoint is for a question; None where it is nowhere in the question's family.
+
+    As Consul has it, a tagged IPv6 address goes first where the question leaves the family open.
+    """
+    node = endpoint.node
+    text, tagged = endpoint.address, dict(endpoint.tagged)
+    itself = text.rstrip(".").lower() == question.name and _ip(node.address) is not None
+    of_node = not text or itself
+    if of_node:
+        text, tagged = node.address, dict(node.tagged)
+    families = {A: (4,), AAAA: (6,)}.get(question.type, (6, 4))
+    for family in families:
+        if chosen := _ip(tagged.get(f"lan_ipv{family}", "")):
+            return Target(chosen, of_node)
     address = _ip(text)
-    return text if address is None or address.version == family else ""
+    if address is None:
+        return Target(text, of_node) if text else None
+    return Target(address, of_node) if address.version in families else None
 
 
 def _has_tag(endpoint: Endpoint, tag: str) -> bool:
