@@ -28,26 +28,23 @@ class Outage:
         self._began: float | None = None
         self._in_step: float | None = None
         self._logged = float("-inf")
-        self._loud = False
+        self._loud = self._known = False
         self._hushed = 0
 
-    def failed(self, reason: str, *, known: bool) -> float:
+    def failed(self, reason: str) -> float:
         """Out of step (still): returns the seconds to wait before the next attempt."""
         now = self._clock()
         if self._in_step is not None and now - self._in_step >= SETTLED:
             self._delay = FIRST_DELAY
         self._in_step = None
         if self._began is None:
-            self._began = now
-            self._loud = now - self._logged >= QUIET
-            if self._loud:
-                self._logged = now
-                what = "what was known stays" if known else "its names are unknown until then"
-                more = f" ({self._hushed} more outages since the last such line)" if self._hushed else ""
-                log.warning("%s: %s; trying again, %s%s", self._source, reason, what, more)
-                self._hushed = 0
-            else:
-                self._hushed += 1
+            self._began, self._loud = now, False
+        if not self._loud and now - self._logged >= QUIET:
+            self._loud, self._logged = True, now
+            what = "what was known stays" if self._known else "its names are unknown until then"
+            more = f" ({self._hushed} more outages since the last such line)" if self._hushed else ""
+            log.warning("%s: %s; trying again, %s%s", self._source, reason, what, more)
+            self._hushed = 0
         log.debug("%s: %s", self._source, reason)
         delay, self._delay = self._delay, min(self._delay * 2, LAST_DELAY)
         return delay * random.uniform(0.75, 1.25)  # noqa: S311 - so that several don't come at once
@@ -56,7 +53,12 @@ class Outage:
         """In step (again)."""
         now = self._clock()
         if self._began is not None and self._loud:
-            log.info("%s: in step again after %.1f s, %s", self._source, now - self._began, summary)
+            log.info("%s: in step after %.1f s, %s", self._source, now - self._began, summary)
+        elif not self._known:
+            log.info("%s: in step, %s", self._source, summary)
+        elif self._began is not None:
+            self._hushed += 1
+        self._known = True
         self._began = None
         if self._in_step is None:
             self._in_step = now

@@ -53,7 +53,7 @@ class DockerSource:
                 thorough = error is not None
                 if error is not None:
                     self._publisher.away(str(error))
-                    await asyncio.sleep(outage.failed(str(error), known=self._publisher.synced))
+                    await asyncio.sleep(outage.failed(str(error)))
         finally:
             workers.stop()
 
