@@ -7,34 +7,39 @@ must not fall over to another project's service of the same name.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from bisect import bisect_left, insort
+from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from discoverd.naming import PRECEDENCE, Binding, Kind, ancestors, bindings
+from discoverd.naming import PRECEDENCE, Above, Binding, Kind, ancestors, bindings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Sequence
 
     from discoverd.model import Instance
 
+T = TypeVar("T")
+
 #: How long a name outlives its last instance, in seconds ("the last minutes" of docs/names.md).
 GONE_SECONDS = 300.0
-#: How many such names are kept; the oldest go first. Some 300 bytes each.
+#: How many names that were somebody's are kept; the oldest go first. Some 500 bytes each.
 GONE_MOST = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """What an instance that no longer exists was."""
+    """What an instance was that no longer answers to a name."""
 
     service: str
     scope: str
     network_ids: frozenset[str]
+    kind: Kind
 
     @classmethod
-    def of(cls, instance: Instance) -> Gone:
-        return cls(instance.service, instance.scope, instance.network_ids)
+    def of(cls, binding: Binding) -> Gone:
+        instance = binding.instance
+        return cls(instance.service, instance.scope, instance.network_ids, binding.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Found:
 
     ``depends`` are the names whose change would change this; ``any_health`` is set for ``all.``
     names. No bindings and ``exists``: an empty non-terminal, or a name gone a moment ago
-    (``gone`` says what it was). ``wildcard``: the name itself does not exist, one covers it.
+    (``gone`` says what it was). ``wildcard``: the name itself has nothing, one covers it.
     """
 
     bindings: tuple[Binding, ...]
@@ -58,16 +63,15 @@ class NameIndex:
     """The names of all instances of all sources."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
         self._bound: dict[str, tuple[Binding, ...]] = {}
-        self._below: dict[str, int] = {}
-        self._gone: dict[str, dict[Gone, float]] = {}
+        self._above = Above()
+        self._lately = Lately(clock)
         #: How many wildcards there are: with none, a name that is not here is nothing.
         self.wildcards = 0
 
     def __contains__(self, name: str) -> bool:
         """Whether a name exists: it, or any name below it, has data (or had it a moment ago)."""
-        return name in self._bound or name in self._below or name in self._gone
+        return name in self._bound or name in self._above or name in self._lately
 
     def __len__(self) -> int:
         return len(self._bound)
@@ -83,55 +87,46 @@ class NameIndex:
             held = tuple(b for b in held if PRECEDENCE.get(b.kind, 1) == first)
         return held
 
+    def gone(self, name: str) -> tuple[Gone, ...]:
+        """Who answered to exactly this name a moment ago."""
+        return self._lately.at(name)
+
     def find(self, name: str) -> Found:
         """What answers to a name: itself, ``all.`` of a service, or the wildcard that covers it."""
         held = self.at(name)
+        service = name.removeprefix("all.") if name.startswith("all.") else ""
+        if service and (not held or held[0].kind is Kind.TAG):  # a tag "all" gives way
+            members = tuple(b for b in self.at(service) if b.kind in (Kind.SERVICE, Kind.SCOPED))
+            gone = self.gone(service)
+            if members or gone:
+                return Found(members, exists=True, depends=(name, service), any_health=True, gone=gone)
+        depends = (name, service) if service else (name,)
         if held:
-            return Found(held, exists=True, depends=(name,), gone=self._lately(name))
-        if name.startswith("all."):
-            found = self._all_of(name)
-            if found is not None:
-                return found
-        if name in self:
-            return Found((), exists=True, depends=(name,), gone=self._lately(name))
-        return self._covered(name)
+            return Found(held, exists=True, depends=depends, gone=self.gone(name))
+        if name in self._above:
+            return Found((), exists=True, depends=depends, gone=self.gone(name))
+        return self._covered(name, depends)
 
-    def _all_of(self, name: str) -> Found | None:
-        service = name[len("all.") :]
-        held = tuple(b for b in self.at(service) if b.kind in (Kind.SERVICE, Kind.SCOPED))
-        gone = self._lately(service)
-        if not held and not gone:
-            return None
-        return Found(held, exists=True, depends=(name, service), any_health=True, gone=gone)
+    def _covered(self, name: str, depends: tuple[str, ...]) -> Found:
+        """Walk up to the closest encloser and ask for its wildcard (RFC 4592 section 3.3.1).
 
-    def _covered(self, name: str) -> Found:
-        """Walk up to the closest encloser and ask for its wildcard (RFC 4592 section 3.3.1)."""
-        depends = [name]
-        for above in (*ancestors(name), ""):
-            wildcard = f"*.{above}" if above else "*"
-            if above == "" or above in self:
-                depends.append(wildcard)
-                held = self.at(wildcard)
-                return Found(held, exists=bool(held), depends=tuple(depends), wildcard=True)
-            depends.append(above)
-        raise AssertionError  # the apex encloses every name
-
-    def _lately(self, name: str) -> tuple[Gone, ...]:
-        held = self._gone.get(name)
-        return tuple(held) if held else ()
+        Names that are gone enclose nothing, so that a wildcard can take over at once.
+        """
+        for above in ancestors(name):
+            depends = (*depends, above)
+            if above in self._bound or above in self._above:
+                break
+        else:
+            above = ""
+        wildcard = f"*.{above}" if above else "*"
+        held, gone = self.at(wildcard), self.gone(name)
+        exists = bool(held) or name in self._lately
+        return Found(held, exists, (*depends, wildcard), gone=gone, wildcard=bool(held))
 
     # -- writing ------------------------------------------------------------------------
 
-    def swap(
-        self,
-        out: Iterable[Instance],
-        into: Iterable[Instance],
-        gone: Mapping[tuple[str, str], Gone],
-    ) -> set[str]:
-        """Take instances out and put others in; returns the names whose answers may differ now.
-
-        ``gone`` holds those of ``out`` that do not come back, by (source, id).
-        """
+    def swap(self, out: Iterable[Instance], into: Iterable[Instance]) -> set[str]:
+        """Take instances out and put others in; returns the names whose answers may differ now."""
         leaving: dict[str, list[Binding]] = defaultdict(list)
         coming: dict[str, list[Binding]] = defaultdict(list)
         for instance in out:
@@ -142,56 +137,111 @@ class NameIndex:
                 coming[name].append(binding)
         touched: set[str] = set()
         for name in leaving.keys() | coming.keys():
+            lost, won = leaving.get(name, ()), coming.get(name, ())
             touched.add(name)
-            touched |= self._rebind(name, leaving.get(name, ()), coming.get(name, ()))
-            for binding in leaving.get(name, ()):
-                was = gone.get((binding.instance.source, binding.instance.id))
-                if was is not None:
-                    self._remember(name, was)
+            touched |= self._rebind(name, lost, won)
+            stay = {_who(binding) for binding in won}
+            for binding in lost:
+                if _who(binding) not in stay:
+                    touched |= self._lately.remember(name, Gone.of(binding))
         return touched
 
-    def _rebind(self, name: str, leaving: Iterable[Binding], coming: Iterable[Binding]) -> set[str]:
+    def _rebind(self, name: str, leaving: Sequence[Binding], coming: Sequence[Binding]) -> set[str]:
         old = self._bound.get(name, ())
-        ids = {(b.instance.source, b.instance.id) for b in leaving}
-        new = [b for b in old if (b.instance.source, b.instance.id) not in ids]
-        new.extend(coming)
+        new = merged(old, leaving, coming, _order)
         if new:
-            new.sort(key=_order)
-            self._bound[name] = tuple(new)
+            self._bound[name] = new
         else:
             self._bound.pop(name, None)
         if bool(old) == bool(new):
             return set()
-        step = 1 if new else -1
-        self.wildcards += step * name.startswith("*")
-        above = list(ancestors(name))
-        for each in above:
-            count = self._below.get(each, 0) + step
-            if count:
-                self._below[each] = count
-            else:
-                self._below.pop(each, None)
-        return set(above)
+        self.wildcards += (1 if new else -1) * name.startswith("*")
+        return self._above.add(name) if new else self._above.remove(name)
 
-    def _remember(self, name: str, was: Gone) -> None:
-        if name not in self._gone and len(self._gone) >= GONE_MOST:
-            self._gone.pop(next(iter(self._gone)))
-        self._gone.setdefault(name, {})[was] = self._clock() + GONE_SECONDS
+    def expire(self) -> set[str]:
+        """Forget what has been gone for long enough; returns the names whose answers may differ now."""
+        return self._lately.expire()
 
-    def expire(self) -> list[str]:
-        """Forget what has been gone for long enough; returns the names it was known by."""
+
+class Lately:
+    """The names that instances answered to a moment ago. Every call that changes it says which
+    names came or went.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._until: OrderedDict[tuple[str, Gone], float] = OrderedDict()  # soonest first
+        self._at: dict[str, tuple[Gone, ...]] = {}
+        self._above = Above()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._at or name in self._above
+
+    def at(self, name: str) -> tuple[Gone, ...]:
+        return self._at.get(name, ())
+
+    def remember(self, name: str, was: Gone) -> set[str]:
+        touched = {name}
+        key = (name, was)
+        if key not in self._until:
+            if name not in self._at:
+                touched |= self._above.add(name)
+            self._at[name] = (*self._at.get(name, ()), was)
+        self._until[key] = self._clock() + GONE_SECONDS
+        self._until.move_to_end(key)
+        if len(self._until) > GONE_MOST:
+            touched |= self._forget()
+        return touched
+
+    def expire(self) -> set[str]:
         now = self._clock()
-        names = [n for n, held in self._gone.items() if any(t <= now for t in held.values())]
-        for name in names:
-            left = {g: t for g, t in self._gone[name].items() if t > now}
-            if left:
-                self._gone[name] = left
-            else:
-                del self._gone[name]
-        return names
+        touched: set[str] = set()
+        while self._until and next(iter(self._until.values())) <= now:
+            touched |= self._forget()
+        return touched
+
+    def _forget(self) -> set[str]:
+        (name, was), _ = self._until.popitem(last=False)
+        left = tuple(g for g in self._at[name] if g != was)
+        if left:
+            self._at[name] = left
+            return {name}
+        del self._at[name]
+        return {name, *self._above.remove(name)}
 
 
-def _order(binding: Binding) -> tuple[str, int, str]:
+def merged(
+    old: tuple[T, ...], leaving: Sequence[T], coming: Sequence[T], order: Callable[[T], tuple[Any, ...]]
+) -> tuple[T, ...]:
+    """A tuple in ``order`` without some of its items and with others.
+
+    One item in a hundred thousand is found by bisection; many at once are sorted in.
+    """
+    if 8 * (len(leaving) + len(coming)) < len(old):
+        new = list(old)
+        for item in leaving:
+            del new[new.index(item, bisect_left(new, order(item), key=order))]
+        for item in coming:
+            insort(new, item, key=order)
+        return tuple(new)
+    left: dict[tuple[Any, ...], list[T]] = defaultdict(list)
+    for item in leaving:
+        left[order(item)].append(item)
+    kept: list[T] = []
+    for item in old:
+        same = left.get(order(item), ())
+        if item in same:
+            left[order(item)].remove(item)
+        else:
+            kept.append(item)
+    return tuple(sorted((*kept, *coming), key=order))
+
+
+def _who(binding: Binding) -> tuple[str, str]:
+    return binding.instance.source, binding.instance.id
+
+
+def _order(binding: Binding) -> tuple[str, int, str, str]:
     """A stable order, so that rotation does not jump when an unrelated instance changes."""
     instance = binding.instance
-    return instance.scope, instance.replica or 0, instance.id
+    return instance.scope, instance.replica or 0, instance.source, instance.id

@@ -31,9 +31,12 @@ def to_label(text: str) -> str | None:
     of the whole, so that two long names stay two. Leading underscores are dropped because
     they mark services in RFC 2782 names.
     """
-    label = _UNFIT.sub("-", text.lower()).strip("-").lstrip("_").strip("-")
+    lower = text.lower()
+    label = _UNFIT.sub("-", lower).lstrip("-_").rstrip("-")
     if len(label) > MAX_LABEL:
-        label = f"{label[: MAX_LABEL - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        # JSON may hold halves of surrogate pairs, which have no UTF-8
+        digest = hashlib.sha256(lower.encode("utf-8", "surrogatepass")).hexdigest()
+        label = f"{label[: MAX_LABEL - 9]}-{digest[:8]}"
     return label or None
 
 
@@ -72,9 +75,9 @@ class Kind(StrEnum):
     TAG = "tag"
 
 
-#: Which kinds go first where one name is several things: ids are nobody else's, and a tag gives
-#: way to a scope or replica of the same name.
-PRECEDENCE = {Kind.ID: 0, Kind.TAG: 2}
+#: Which kinds go first where one name is several things, the others being 1: ids are nobody else's,
+#: a network called like a scope adds nothing to that scope's services, and a tag gives way to both.
+PRECEDENCE = {Kind.ID: 0, Kind.NETWORK: 2, Kind.TAG: 3}
 
 #: Kinds that a dotted name without the domain may be answered by (see docs/names.md, bare names).
 QUALIFIED = frozenset({Kind.SCOPED, Kind.REPLICA, Kind.SCOPED_ALIAS, Kind.NETWORK})
@@ -111,37 +114,41 @@ def _claims(instance: Instance) -> Iterator[tuple[str, Kind, str]]:
         yield instance.unique, Kind.ID, ""
     for name in instance.extra_names:
         yield name, Kind.EXTRA, ""
+    yield from _network_claims(instance)
 
 
 def _service_claims(instance: Instance) -> Iterator[tuple[str, Kind, str]]:
-    service, scope = instance.service, instance.scope
+    service, scope, replica = instance.service, instance.scope, instance.replica
+    qualified = f"{service}.{scope}" if scope else service
     yield service, Kind.SERVICE, ""
     if scope:
-        yield f"{service}.{scope}", Kind.SCOPED, ""
-        if instance.replica is not None:
-            yield f"{instance.replica}.{service}.{scope}", Kind.REPLICA, ""
-    for membership in instance.memberships:
-        network = to_label(membership.network)
-        # a network called like the scope would hide the scope's instances on other networks
-        if network and network != scope:
-            yield f"{service}.{network}", Kind.NETWORK, membership.network_id
+        yield qualified, Kind.SCOPED, ""
+    if replica is not None:
+        yield f"{replica}.{qualified}", Kind.REPLICA, ""
     for tag in instance.tags:
         label = to_label(tag)
         if label:
             yield f"{label}.{service}", Kind.TAG, ""
-            if scope:
-                yield f"{label}.{service}.{scope}", Kind.TAG, ""
+            yield f"{label}.{qualified}", Kind.TAG, ""
 
 
 def _alias_claims(instance: Instance) -> Iterator[tuple[str, Kind, str]]:
     for membership in instance.memberships:
-        network = to_label(membership.network)
         for alias in membership.aliases:
             yield alias, Kind.ALIAS, ""
             if instance.scope:
                 yield f"{alias}.{instance.scope}", Kind.SCOPED_ALIAS, ""
-            if network and network != instance.scope:
-                yield f"{alias}.{network}", Kind.NETWORK, membership.network_id
+
+
+def _network_claims(instance: Instance) -> Iterator[tuple[str, Kind, str]]:
+    """What an instance is called on a network, below the network's name, as Docker's own DNS has it."""
+    own = (*instance.own_names, instance.unique)
+    for membership in instance.memberships:
+        network = to_label(membership.network)
+        shared = (instance.service, *membership.aliases) if instance.in_service else ()
+        for name in (*shared, *own):
+            if network and name:
+                yield f"{name}.{network}", Kind.NETWORK, membership.network_id
 
 
 def ancestors(name: str) -> Iterator[str]:
@@ -149,3 +156,32 @@ def ancestors(name: str) -> Iterator[str]:
     while (dot := name.find(".")) >= 0:
         name = name[dot + 1 :]
         yield name
+
+
+class Above:
+    """The names above those of a set, each with how many of the set are below it."""
+
+    def __init__(self) -> None:
+        self._below: dict[str, int] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._below
+
+    def add(self, name: str) -> set[str]:
+        """Returns the names that had nothing below them until now."""
+        new: set[str] = set()
+        for above in ancestors(name):
+            self._below[above] = self._below.get(above, 0) + 1
+            if self._below[above] == 1:
+                new.add(above)
+        return new
+
+    def remove(self, name: str) -> set[str]:
+        """Returns the names that have nothing below them any more."""
+        ended: set[str] = set()
+        for above in ancestors(name):
+            self._below[above] -= 1
+            if not self._below[above]:
+                del self._below[above]
+                ended.add(above)
+        return ended

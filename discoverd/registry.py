@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from discoverd import naming
 from discoverd.model import Instance, IPAddress, Network, SourceState, SourceStatus
-from discoverd.nameindex import Gone, NameIndex
+from discoverd.nameindex import NameIndex, merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -50,6 +51,7 @@ class Registry:
         self._addresses: dict[IPAddress, tuple[Instance, ...]] = {}
         self._networks: dict[str, tuple[Network, ...]] = {}
         self._statuses: dict[str, SourceStatus] = {}
+        self._writers: dict[str, Writer] = {}
         self._subscribers: list[Callable[[Change], None]] = []
         self.stale: frozenset[str] = frozenset()
         self.syncing: frozenset[str] = frozenset()
@@ -57,14 +59,17 @@ class Registry:
     # -- writing ------------------------------------------------------------------------
 
     def writer(self, name: str, kind: str) -> Writer:
-        """Make a source known (state SYNCING) and give it its own way in."""
+        """Make a source known (state SYNCING) and give it its own way in; an earlier one is closed."""
+        self._close(name)
         self._objects.setdefault(name, {})
+        self._writers[name] = writer = Writer(self, name)
         self.set_status(SourceStatus(name, kind))
-        return Writer(self, name, kind)
+        return writer
 
     def forget(self, source: str) -> None:
         """Drop a source and all that it said: it is no longer configured."""
-        self.write(source, {}, full=True)
+        self._close(source)
+        self._replace(source, {}, dict(self._objects.get(source, {})))
         self._objects.pop(source, None)
         self._statuses.pop(source, None)
         self._networks.pop(source, None)
@@ -74,26 +79,10 @@ class Registry:
     def write(self, source: str, objects: Mapping[str, Iterable[Instance]], *, full: bool) -> None:
         """Replace what a source said of these objects; with ``full``, of all others too (gone)."""
         known = self._objects[source]
-        old_objects = dict(known) if full else {k: known[k] for k in objects if k in known}
-        before = {i.id: i for group in old_objects.values() for i in group}
-        after: dict[str, Instance] = {}
-        for key, instances in objects.items():
-            group = tuple(instances)
-            for instance in group:
-                after[instance.id] = instance
-            if group:
-                known[key] = group
-            else:
-                known.pop(key, None)
+        old = dict(known) if full else {key: known[key] for key in objects if key in known}
+        gone = self._replace(source, objects, old)
         if full:
-            self._warn_of_mass_removal(source, len(before), len(before.keys() - after.keys()))
-            for key in old_objects.keys() - objects.keys():
-                del known[key]
-        added = [after[i] for i in after.keys() - before.keys()]
-        removed = [before[i] for i in before.keys() - after.keys()]
-        updated = [(before[i], after[i]) for i in before.keys() & after.keys() if before[i] != after[i]]
-        if added or removed or updated:
-            self._apply(added, removed, updated)
+            self._warn_of_mass_removal(source, sum(map(len, old.values())), gone)
 
     def set_networks(self, source: str, networks: Iterable[Network]) -> None:
         new = tuple(networks)
@@ -145,35 +134,60 @@ class Registry:
 
     # -- inside -------------------------------------------------------------------------
 
+    def _replace(
+        self, source: str, objects: Mapping[str, Iterable[Instance]], old: dict[str, tuple[Instance, ...]]
+    ) -> int:
+        """Put objects in the place of ``old`` ones; returns how many instances are gone."""
+        before = {(key, i.id): i for key, group in old.items() for i in group}
+        after: dict[tuple[str, str], Instance] = {}
+        for key, instances in objects.items():
+            for instance in instances:
+                # what has not changed stays the value that it was, so that there is one of it
+                was = before.get((key, instance.id))
+                after[key, instance.id] = was if was == instance else instance
+        groups: dict[str, list[Instance]] = {}
+        for (key, _), instance in after.items():
+            groups.setdefault(key, []).append(instance)
+        known = self._objects.get(source, {})
+        for key in old.keys() - groups.keys():
+            del known[key]
+        known.update((key, tuple(group)) for key, group in groups.items())
+        added = [new for k, new in after.items() if k not in before]
+        removed = [was for k, was in before.items() if k not in after]
+        updated = [(was, after[k]) for k, was in before.items() if k in after and after[k] is not was]
+        if added or removed or updated:
+            self._apply(added, removed, updated)
+        return len(removed)
+
     def _apply(
         self, added: list[Instance], removed: list[Instance], updated: list[tuple[Instance, Instance]]
     ) -> None:
-        out = removed + [old for old, _ in updated]
+        out = removed + [was for was, _ in updated]
         into = added + [new for _, new in updated]
-        gone = {(i.source, i.id): Gone.of(i) for i in removed}
-        touched = self.names.swap(out, into, gone)
+        touched = self.names.swap(out, into)
         addresses = self._swap_addresses(out, into)
         self._tell(Change(frozenset(touched), addresses, tuple(added), tuple(removed), tuple(updated)))
 
     def _swap_addresses(self, out: list[Instance], into: list[Instance]) -> frozenset[IPAddress]:
-        touched: set[IPAddress] = set()
-        leaving = {(i.source, i.id) for i in out}
-        for instance in out:
-            for address in instance.addresses:
-                touched.add(address.ip)
-                left = tuple(i for i in self.at(address.ip) if (i.source, i.id) not in leaving)
-                if left:
-                    self._addresses[address.ip] = left
-                else:
-                    self._addresses.pop(address.ip, None)
-        for instance in into:
-            for address in instance.addresses:
-                touched.add(address.ip)
-                held = [i for i in self.at(address.ip) if (i.source, i.id) != (instance.source, instance.id)]
-                held.append(instance)
-                held.sort(key=lambda i: -i.started_at)
-                self._addresses[address.ip] = tuple(held)
-        return frozenset(touched)
+        leaving: dict[IPAddress, list[Instance]] = defaultdict(list)
+        coming: dict[IPAddress, list[Instance]] = defaultdict(list)
+        for instances, by_address in ((out, leaving), (into, coming)):
+            for instance in instances:
+                for ip in {a.ip for a in instance.addresses}:
+                    by_address[ip].append(instance)
+        touched = frozenset(leaving.keys() | coming.keys())
+        for ip in touched:
+            left = merged(self.at(ip), leaving.get(ip, ()), coming.get(ip, ()), _newest_first)
+            if left:
+                self._addresses[ip] = left
+            else:
+                del self._addresses[ip]
+        return touched
+
+    def _close(self, source: str) -> None:
+        writer = self._writers.pop(source, None)
+        if writer is not None:
+            writer.close()
 
     def _note_states(self) -> None:
         self.stale = frozenset(s.name for s in self._statuses.values() if s.state is SourceState.STALE)
@@ -187,25 +201,40 @@ class Registry:
     def _tell(self, change: Change) -> None:
         self.serial = max(self.serial + 1, int(time.time()))
         for subscriber in tuple(self._subscribers):
-            subscriber(change)
+            try:
+                subscriber(change)
+            except Exception:
+                # the others must hear of it all the same, or they go on with what is no longer true
+                log.exception("a change was not taken in by %s", subscriber)
 
 
 class Writer:
-    """One source's way into the registry (a :class:`discoverd.sources.base.Sink`)."""
+    """One source's way into the registry (a :class:`discoverd.sources.base.Sink`).
 
-    def __init__(self, registry: Registry, name: str, kind: str) -> None:
-        self._registry, self._name, self._kind = registry, name, kind
+    Once it is closed, what its source says goes nowhere: a task that is being cancelled may still speak.
+    """
+
+    def __init__(self, registry: Registry, name: str) -> None:
+        self._registry, self._name, self._open = registry, name, True
+
+    def close(self) -> None:
+        self._open = False
 
     def publish(self, key: str, instances: Iterable[Instance]) -> None:
-        self._registry.write(self._name, {key: instances}, full=False)
+        if self._open:
+            self._registry.write(self._name, {key: instances}, full=False)
 
     def replace(self, objects: Mapping[str, Iterable[Instance]]) -> None:
-        self._registry.write(self._name, objects, full=True)
+        if self._open:
+            self._registry.write(self._name, objects, full=True)
 
     def networks(self, networks: Iterable[Network]) -> None:
-        self._registry.set_networks(self._name, networks)
+        if self._open:
+            self._registry.set_networks(self._name, networks)
 
     def status(self, state: SourceState, error: str | None = None, **detail: int | str) -> None:
+        if not self._open:
+            return
         old = self._registry.status(self._name)
         self._registry.set_status(
             replace(
@@ -216,6 +245,10 @@ class Writer:
                 detail={**old.detail, **detail},
             )
         )
+
+
+def _newest_first(instance: Instance) -> tuple[float, str, str]:
+    return -instance.started_at, instance.source, instance.id
 
 
 def names_of(instance: Instance) -> tuple[str, ...]:

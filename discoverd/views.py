@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from discoverd.model import IPAddress, Instance, Link, Network
+    from discoverd.model import Instance, IPAddress, Link, Network
     from discoverd.registry import Registry
 
 
@@ -28,8 +28,8 @@ class Place(StrEnum):
 class View:
     """What of an asker decides its answers. Equal views get equal answers.
 
-    ``links`` are the asker's own link aliases, targets on the engine ``source``. ``recursion``
-    is False for askers whose networks have no way out.
+    ``links`` are the asker's own link aliases, with targets on the engine ``source``. ``recursion``
+    is False for askers whose networks have no way out. ``scope`` is the asker's own project.
     """
 
     place: Place
@@ -37,6 +37,7 @@ class View:
     links: tuple[Link, ...] = ()
     source: str = ""
     recursion: bool = True
+    scope: str = ""
 
 
 HOST = View(Place.HOST)
@@ -51,27 +52,28 @@ class Views:
 
     def of(self, asker: IPAddress, asked: IPAddress | None = None) -> View:
         """The view of an asker that sent its question to the address ``asked`` (None: not known)."""
-        asker = getattr(asker, "ipv4_mapped", None) or asker
+        asker = _plain(asker)
         if asker.is_loopback or asker in self._host_addresses():
             return HOST
         client = self._client(asker)
         if client is not None:
-            return self._of_client(client)
+            return self._of_client(client, asker)
         network = self._network_around(asker)
         if network is None:
             return ELSEWHERE
         # A gateway's or a not yet known address: the asker itself is hidden, its network is not,
         # and the network that the packet came in by tells more than the address that hides it.
-        came_in = self._network_of_own(asked) if asker in network.gateways and asked else None
+        came_in = self._network_around(_plain(asked)) if asked and asker in network.gateways else None
         return self._of_networks((came_in or network).id)
 
     def hidden(self, asker: IPAddress) -> bool:
         """Whether an address stands for askers that are told apart only by where they asked."""
-        asker = getattr(asker, "ipv4_mapped", None) or asker
+        asker = _plain(asker)
         return any(asker in n.gateways for n in self._registry.networks())
 
     def client(self, asker: IPAddress) -> Instance | None:
         """The container that asks, for explaining; None where it is none of them."""
+        asker = _plain(asker)
         return None if asker.is_loopback or asker in self._host_addresses() else self._client(asker)
 
     def _client(self, asker: IPAddress) -> Instance | None:
@@ -80,10 +82,17 @@ class Views:
                 return instance
         return None
 
-    def _of_client(self, client: Instance) -> View:
+    def _of_client(self, client: Instance, asker: IPAddress) -> View:
         ids = frozenset(a.network_id for a in client.addresses if a.network_id)
-        source = client.source if client.links else ""
-        return View(Place.NETWORK, ids, client.links, source, recursion=self._leads_out(ids))
+        # others may stand on the same network stack: what they ask cannot be told apart
+        stack = [
+            i
+            for i in self._registry.at(asker)
+            if i.source == client.source and i.addresses == client.addresses
+        ]
+        links = tuple(dict.fromkeys(link for instance in stack for link in instance.links))
+        source = client.source if links else ""
+        return View(Place.NETWORK, ids, links, source, self._leads_out(ids), client.scope)
 
     def _of_networks(self, *ids: str) -> View:
         networks = frozenset(ids)
@@ -102,6 +111,7 @@ class Views:
                     best = subnet.prefixlen, network
         return best[1] if best else None
 
-    def _network_of_own(self, asked: IPAddress) -> Network | None:
-        """The network on which discoverd itself was asked (its container's address, or a gateway)."""
-        return self._network_around(asked)
+
+def _plain(address: IPAddress) -> IPAddress:
+    """IPv4 without its wrapping: a socket for both families shows ``::ffff:172.18.0.3``."""
+    return getattr(address, "ipv4_mapped", None) or address

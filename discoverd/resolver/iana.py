@@ -1,8 +1,9 @@
 """IANA service names for the ports that services in containers listen on.
 
-From the IANA "Service Name and Transport Protocol Port Number Registry"; /etc/services is not
-read because slim images have none, and answers must not depend on it. Alternate ports of a
-protocol (8080 for http) stand behind its main one.
+From the IANA "Service Name and Transport Protocol Port Number Registry", with three names that
+everybody uses for want of a registered one (kafka, nats, zookeeper). /etc/services is not read
+because slim images have none, and answers must not depend on it. Alternate ports of a protocol
+(8080 for http) stand behind its main one.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ from __future__ import annotations
 PORTS: dict[str, tuple[int, ...]] = {
     "amqp": (5672,),
     "amqps": (5671,),
+    "bgp": (179,),
+    "dict": (2628,),
     "domain": (53,),
     "domain-s": (853,),
     "epmd": (4369,),
     "etcd-client": (2379,),
     "etcd-server": (2380,),
     "ftp": (21,),
+    "ftps": (990,),
     "git": (9418,),
     "gopher": (70,),
+    "hkp": (11371,),
     "http": (80, 8080, 8008),
     "http-alt": (8080, 8008),
     "https": (443, 8443),
@@ -26,23 +31,34 @@ PORTS: dict[str, tuple[int, ...]] = {
     "imaps": (993,),
     "ipp": (631,),
     "irc": (194, 6667),
+    "iscsi-target": (3260,),
     "kafka": (9092,),
     "kerberos": (88,),
+    "l2tp": (1701,),
     "ldap": (389,),
     "ldaps": (636,),
     "memcache": (11211,),
     "mongodb": (27017,),
     "mqtt": (1883,),
     "ms-sql-s": (1433,),
+    "ms-wbt-server": (3389,),
     "mysql": (3306,),
     "nats": (4222,),
+    "netbios-ssn": (139,),
     "nfs": (2049,),
+    "nntp": (119,),
+    "nntps": (563,),
     "ntp": (123,),
+    "openvpn": (1194,),
     "pop3": (110,),
     "pop3s": (995,),
     "postgresql": (5432,),
+    "puppet": (8140,),
+    "radius": (1812,),
     "redis": (6379,),
+    "rmiregistry": (1099,),
     "rsync": (873,),
+    "rtmp": (1935,),
     "rtsp": (554,),
     "secure-mqtt": (8883,),
     "sip": (5060,),
@@ -55,23 +71,29 @@ PORTS: dict[str, tuple[int, ...]] = {
     "stun": (3478,),
     "submission": (587,),
     "submissions": (465,),
+    "sunrpc": (111,),
+    "svn": (3690,),
     "syslog": (514,),
+    "tacacs": (49,),
     "telnet": (23,),
+    "telnets": (992,),
     "tftp": (69,),
     "turn": (3478,),
     "vnc-server": (5900,),
+    "whois": (43,),
     "xmpp-client": (5222,),
     "xmpp-server": (5269,),
+    "zabbix-agent": (10050,),
     "zookeeper": (2181,),
 }
 
-NAMES: dict[int, str] = {}
+#: Port to its names; 8080 is http-alt, and counted as http.
+NAMES: dict[int, tuple[str, ...]] = {}
 for _name, _ports in PORTS.items():
-    NAMES.setdefault(_ports[0], _name)
-NAMES[8080] = "http-alt"
-NAMES[8443] = "https-alt"
+    for _port in _ports:
+        NAMES[_port] = (*NAMES.get(_port, ()), _name)
 
 
-def service_name(port: int, given: str) -> str:
-    """The RFC 6335 service name of a port: the one it was given, the IANA one, else its number."""
-    return given or NAMES.get(port) or str(port)
+def service_names(port: int, given: str) -> tuple[str, ...]:
+    """The RFC 6335 service names of a port: the one it was given, the IANA ones, else its number."""
+    return (given,) if given else NAMES.get(port, (str(port),))

@@ -6,11 +6,11 @@ own module (services, browse, reverse). See docs/names.md for the contract.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from discoverd.naming import QUALIFIED, Kind
-from discoverd.nameindex import Found
+from discoverd.model import State
+from discoverd.naming import QUALIFIED
 from discoverd.resolver import browse, reverse, services
 from discoverd.resolver.outcome import (
     AAAA,
@@ -36,7 +36,10 @@ from discoverd.resolver.records import addresses, effective_ttl, texts
 from discoverd.resolver.select import Policy, Selection, select
 
 if TYPE_CHECKING:
-    from discoverd.model import IPAddress
+    from collections.abc import Sequence
+
+    from discoverd.model import Instance, IPAddress
+    from discoverd.nameindex import Found
     from discoverd.registry import Registry
     from discoverd.resolver.consul import ConsulNames
     from discoverd.views import View
@@ -49,8 +52,10 @@ STALE_TTL = 5
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What of the configuration decides answers. Domains lower-case without the final dot; TTLs in
-    seconds."""
+    """What of the configuration decides answers.
+
+    Domains are in lower case without the final dot, TTLs in seconds.
+    """
 
     domains: tuple[str, ...] = ("docker",)
     ttl: int = 5
@@ -75,6 +80,7 @@ class Local:
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self.registry, self.settings = registry, settings
+        self.offers = browse.Offers(registry)
         #: Answers names under ``.consul`` where Consul is followed.
         self.consul: ConsulNames | None = None
 
@@ -88,9 +94,7 @@ class Local:
         asked = self.split(question, view)
         if not asked.bare:
             return self._below_domain(asked, own)
-        if not self.settings.bare_names or not asked.name:
-            return NotOurs()
-        return self._bare(asked)
+        return self._bare(asked) if self.settings.bare_names and asked.name else NotOurs()
 
     def split(self, question: Question, view: View) -> Asked:
         """Cut the domain off; the longest configured one wins."""
@@ -105,78 +109,96 @@ class Local:
 
     def _below_domain(self, asked: Asked, own: IPAddress | None) -> Outcome:
         if not asked.name:
-            return self._apex(asked)
+            return self._apex(asked, own)
         special = browse.resolve(self, asked) or services.resolve(self, asked)
         if special is not None:
             return special
         found = self.find(asked)
         if asked.name == "ns" and not found.bindings:
             return self._name_server(asked, own)
-        if not found.bindings and not found.gone and self.registry.syncing:
+        if self.is_unsure(found):
             return self.unsure()
-        if not found.exists:
-            return self.no_name(asked, found.depends)
-        return self.answer(asked, found)
+        return self.answer(asked, found) if found.exists else self.no_name(asked, found.depends)
 
     def _bare(self, asked: Asked) -> Outcome:
-        if "." in asked.name:
-            special = services.resolve(self, asked)
-            if special is not None:
-                return NotOurs() if isinstance(special, NxDomain | Fail) else special
-        found = self.find(asked)
-        if not _known_bare(asked.name, found):
-            return self.unsure() if self.registry.syncing and "." not in asked.name else NotOurs()
-        return self.answer(asked, found)
+        base = services.split(asked.name)[2]
+        found = self.find(replace(asked, name=base))
+        if any(link.alias == base for link in asked.view.links) or _is_ours(base, found):
+            return services.resolve(self, asked) or self.answer(asked, found)
+        return self.unsure() if self.registry.syncing and "." not in base else NotOurs()
 
     def find(self, asked: Asked) -> Found:
         """What the name leads to for this asker: its own link aliases first, then everybody's names."""
-        names = self.registry.names
-        for link in asked.view.links:
-            if link.alias == asked.name:
-                held = tuple(
-                    b
-                    for b in names.at(link.target)
-                    if b.instance.source == asked.view.source and b.kind in (Kind.OWN, Kind.SERVICE)
-                )
-                if held:
-                    return Found(held, exists=True, depends=(asked.name, link.target))
-        return names.find(asked.name)
+        names, view = self.registry.names, asked.view
+        found = names.find(asked.name)
+        targets = tuple(dict.fromkeys(link.target for link in view.links if link.alias == asked.name))
+        if not targets:
+            return found
+        of_engine = [b for t in targets for b in names.at(t) if b.instance.source == view.source]
+        linked = [b for b in of_engine if not set(targets).isdisjoint(b.instance.own_names)] or of_engine
+        alive = any(b.instance.state in (State.RUNNING, State.DRAINING) for b in linked)
+        return replace(
+            found,
+            # a link to what is down gives way to a service that goes by the same name
+            bindings=tuple(linked) if alive or not found.bindings else found.bindings,
+            exists=True,
+            depends=(*found.depends, *targets),
+            gone=(*found.gone, *(g for target in targets for g in names.gone(target))),
+        )
 
     # -- outcomes -----------------------------------------------------------------------
 
     def select(self, asked: Asked, found: Found) -> Selection:
         return select(found, asked.view, self.settings.policy)
 
-    def answer(self, asked: Asked, found: Found) -> Outcome:
-        """Data of the wanted type from the instances that this asker gets, else NODATA."""
+    def answer(self, asked: Asked, found: Found, pick: services.Pick | None = None) -> Outcome:
+        """Data of the wanted type from the instances that this asker gets, else NODATA.
+
+        With ``pick`` the name is about some of their ports only.
+        """
         selection = self.select(asked, found)
         chosen, wanted = selection.chosen, asked.question.type
         if not chosen:
-            return self.no_data(asked, found.depends, EMPTY_TTL if found.bindings or found.gone else None)
-        ttl = self.ttl(selection)
-        if wanted in (A, AAAA):
-            records = addresses(chosen, wanted, ttl)
-            return Answer(records, (), found.depends) if records else self.no_data(asked, found.depends)
+            return self.nobody(asked, found)
         if wanted == SRV:
-            return services.srv(self, asked, found, selection, lambda _port: True)
-        if wanted == TXT:
-            records = texts(chosen, ttl)
-            return Answer(records, (), found.depends) if records else self.no_data(asked, found.depends)
+            return services.srv(self, asked, found, selection, pick or services.all_ports)
+        ttl = self.ttl(selection)
+        records: tuple[Record, ...] = ()
         if wanted == ANY:
-            return Answer((minimal_any(ttl),), (), found.depends)
-        return self.no_data(asked, found.depends)
+            records = (minimal_any(ttl),)
+        elif wanted in (A, AAAA) and pick is None:
+            records = addresses(chosen, wanted, ttl)
+        elif wanted == TXT and pick is None:
+            records = texts(chosen, ttl)
+        return Answer(records, (), found.depends) if records else self.no_data(asked, found.depends)
 
     def ttl(self, selection: Selection) -> int:
         """Seconds for a whole record set (RFC 2181 section 5.2)."""
-        instances = [c.instance for c in selection.chosen]
-        ttl = effective_ttl(instances, self.settings.ttl)
-        return min(ttl, STALE_TTL) if any(i.source in self.registry.stale for i in instances) else ttl
+        return self.ttl_of([c.instance for c in selection.chosen])
+
+    def ttl_of(self, instances: Sequence[Instance]) -> int:
+        """Seconds: the least that any of them allows, and little where a source is out of reach.
+
+        No instances stand for all of them.
+        """
+        ttl, stale = effective_ttl(instances, self.settings.ttl), self.registry.stale
+        out_of_reach = any(i.source in stale for i in instances) if instances else bool(stale)
+        return min(ttl, STALE_TTL) if out_of_reach else ttl
 
     def no_data(self, asked: Asked, depends: tuple[str, ...] = (), ttl: int | None = None) -> NoData:
         return NoData(self.soa(asked.domain, ttl), depends)
 
+    def nobody(self, asked: Asked, found: Found) -> NoData:
+        """A service that is known, or was a moment ago, has nobody to serve: soon it may."""
+        soon = min(EMPTY_TTL, self.settings.negative_ttl) if found.bindings or found.gone else None
+        return self.no_data(asked, found.depends, soon)
+
     def no_name(self, asked: Asked, depends: tuple[str, ...] = ()) -> NxDomain:
         return NxDomain(self.soa(asked.domain), depends)
+
+    def is_unsure(self, found: Found) -> bool:
+        """Whether a name that nobody answers to may be somebody's that is not known yet."""
+        return not found.bindings and not found.gone and bool(self.registry.syncing)
 
     def unsure(self) -> Fail:
         return Fail(f"first sync not complete: {', '.join(sorted(self.registry.syncing))}")
@@ -190,21 +212,29 @@ class Local:
         )
         return Record(SOA, minimum, data, zone)
 
-    def _apex(self, asked: Asked) -> Outcome:
+    def _apex(self, asked: Asked, own: IPAddress | None) -> Outcome:
         wanted, domain, ttl = asked.question.type, asked.domain, self.settings.ttl
         if wanted == SOA:
             return Answer((self.soa(domain),))
         if wanted == NS:
-            return Answer((Record(NS, ttl, NameData(f"ns.{domain}")),))
+            return Answer((Record(NS, ttl, NameData(f"ns.{domain}")),), own_records(own, ttl, f"ns.{domain}"))
         if wanted == ANY:
             return Answer((minimal_any(ttl),))
         return self.no_data(asked)
 
     def _name_server(self, asked: Asked, own: IPAddress | None) -> Outcome:
-        wanted = {4: A, 6: AAAA}.get(own.version) if own is not None else None
-        if own is not None and wanted == asked.question.type and not own.is_unspecified:
-            return Answer((Record(wanted, self.settings.ttl, own),))
-        return self.no_data(asked)
+        """``ns.<domain>`` is the address that was asked."""
+        records = own_records(own, self.settings.ttl)
+        if records and asked.question.type == ANY:
+            return Answer((minimal_any(self.settings.ttl),))
+        return Answer(records) if records and records[0].type == asked.question.type else self.no_data(asked)
+
+
+def own_records(own: IPAddress | None, ttl: int, owner: str | None = None) -> tuple[Record, ...]:
+    """The server's own address as a record; none where it is not known."""
+    if own is None or own.is_unspecified:
+        return ()
+    return (Record(A if own.version == 4 else AAAA, ttl, own, owner),)
 
 
 def minimal_any(ttl: int) -> Record:
@@ -212,19 +242,13 @@ def minimal_any(ttl: int) -> Record:
     return Record(13, ttl, HinfoData("RFC8482", ""))
 
 
-def _known_bare(name: str, found: Found) -> bool:
+def _is_ours(name: str, found: Found) -> bool:
     """Whether a name without the domain is one of ours.
 
     Dotted ones only in the forms that name a scope, a replica or a network: an alias or a label
     that says ``example.com`` must not take that name over for everybody.
     """
-    if found.wildcard or not (found.bindings or found.gone):
-        return False
-    if "." not in name:
-        return True
-    if found.any_health or any(b.kind in QUALIFIED for b in found.bindings):
-        return True
-    return not found.bindings and any(
-        name == tail or name.endswith("." + tail)
-        for tail in (f"{g.service}.{g.scope}" for g in found.gone if g.scope)
-    )
+    kinds = {gone.kind for gone in found.gone}
+    if not found.wildcard:
+        kinds |= {binding.kind for binding in found.bindings}
+    return bool(kinds) if "." not in name else found.any_health or not QUALIFIED.isdisjoint(kinds)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: RFC 1035 section 3.3: a character-string holds at most 255 octets.
 MAX_STRING = 255
+#: Octets of one record's strings with their lengths, so that a message over TCP can hold it.
+MAX_TEXT = 60_000
 
 
 def effective_ttl(instances: Iterable[Instance], default: int) -> int:
@@ -48,17 +50,21 @@ def texts(chosen: Sequence[Chosen], ttl: int) -> tuple[Record, ...]:
 
 
 def text_strings(instance: Instance) -> tuple[bytes, ...]:
-    """``key=value`` strings (RFC 6763 section 6.4), the tags as ``tags=a,b``; what is too long is left out."""
+    """``key=value`` strings (RFC 6763 section 6.4), the tags as ``tags=a,b``; what is too long, or no key,
+    is left out.
+    """
     pairs = list(instance.meta)
-    if instance.tags and not any(k.lower() == "tags" for k, _ in pairs):
+    if instance.tags and not any(key.lower() == "tags" for key, _ in pairs):
         pairs.append(("tags", ",".join(instance.tags)))
     strings: list[bytes] = []
     seen: set[str] = set()
+    room = MAX_TEXT
     for key, value in pairs:
-        # RFC 6763 section 6.4: printable US-ASCII without "=", and each key once
+        # printable US-ASCII without "=", and each key once
         fit = key and all(0x20 <= ord(c) <= 0x7E and c != "=" for c in key) and key.lower() not in seen
-        string = f"{key}={value}".encode()
-        if fit and len(string) <= MAX_STRING:
+        string = f"{key}={value}".encode("utf-8", "replace")
+        if fit and len(string) <= MAX_STRING and len(string) < room:
             seen.add(key.lower())
             strings.append(string)
+            room -= len(string) + 1
     return tuple(strings)

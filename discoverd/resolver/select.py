@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from discoverd.model import Address, Health, Instance, State
+from discoverd.naming import to_label
 from discoverd.views import Place, View
 
 if TYPE_CHECKING:
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The configured choices. ``strict``: askers inside a network get nothing from beyond their
-    networks. ``fail_open``: with no healthy instance, all running ones are served."""
+    """The configured choices.
+
+    ``strict``: askers inside a network get nothing from other networks. ``fail_open``: with no
+    healthy instance, all running ones are served.
+    """
 
     strict: bool = False
     fail_open: bool = True
@@ -32,11 +36,13 @@ class Chosen:
     """An instance that is served and the addresses it is served with.
 
     ``published``: the addresses are the host's, and only published ports lead to the instance.
+    ``network``: the label of the network that was asked for by name, else "".
     """
 
     instance: Instance
     addresses: tuple[Address, ...]
     published: bool = False
+    network: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,8 @@ def _reachable(
 
     Stopped and just removed instances count as being on their networks: while a project's only
     ``db`` is down, its clients get no other project's ``db``, but may get another instance of
-    the same service that they share no network with.
+    the same service that they share no network with. So do clients of a project whose ``db`` is
+    on networks of its own.
     """
     if view.place is not Place.NETWORK:
         return list(held)
@@ -85,15 +92,21 @@ def _reachable(
         chosen = near + [b for b in held if not b.instance.memberships]
         why = "it shares no network with the asker, and scope is strict"
     else:
-        own = {(b.instance.service, b.instance.scope) for b in near}
-        own |= {(g.service, g.scope) for g in gone if not view.networks.isdisjoint(g.network_ids)}
-        if not own:
+        own = {(b.instance.service, b.instance.scope) for b in held if _is_own(b.instance, view)}
+        own |= {(g.service, g.scope) for g in gone if _is_own(g, view)}
+        # a network that is asked for by name is meant, whoever is on it
+        if not own or any(b.network_id for b in held):
             return list(held)
         chosen = [b for b in held if (b.instance.service, b.instance.scope) in own]
-        why = "it belongs to another scope, and the asker's own is down"
+        why = "it belongs to another scope than the asker's"
     ids = {id(b) for b in chosen}
     left_out.extend((b.instance, why) for b in held if id(b) not in ids)
     return chosen
+
+
+def _is_own(what: Instance | Gone, view: View) -> bool:
+    """Whether it is of the asker's project, or on one of its networks."""
+    return bool(what.scope and what.scope == view.scope) or not view.networks.isdisjoint(what.network_ids)
 
 
 def _network_ids(binding: Binding) -> frozenset[str]:
@@ -105,9 +118,7 @@ def _live(held: list[Binding], left_out: list[tuple[Instance, str]]) -> list[Bin
     """Running ones; draining ones only where nothing else runs."""
     running = [b for b in held if b.instance.state is State.RUNNING]
     wanted = State.RUNNING if running else State.DRAINING
-    for binding in held:
-        if binding.instance.state is not wanted:
-            left_out.append((binding.instance, f"it is {binding.instance.state}"))
+    left_out.extend((b.instance, f"it is {b.instance.state}") for b in held if b.instance.state is not wanted)
     return running or [b for b in held if b.instance.state is State.DRAINING]
 
 
@@ -116,39 +127,33 @@ def _fit(held: list[Binding], policy: Policy, left_out: list[tuple[Instance, str
     if not healthy and policy.fail_open:
         return held
     why = "" if healthy else ", and health.when_none is empty"
-    for binding in held:
-        if binding.instance.health is not Health.HEALTHY:
-            left_out.append((binding.instance, f"it is {binding.instance.health}{why}"))
+    unfit = (b.instance for b in held if b.instance.health is not Health.HEALTHY)
+    left_out.extend((instance, f"it is {instance.health}{why}") for instance in unfit)
     return healthy
 
 
 def _addressed(binding: Binding, view: View) -> Chosen:
     instance = binding.instance
-    free = tuple(a for a in instance.addresses if not a.network_id)
     if binding.network_id:
-        return Chosen(instance, _on(instance, binding.network_id))
+        on = tuple(a for a in instance.addresses if a.network_id == binding.network_id)
+        return Chosen(instance, on, network=(to_label(on[0].network) or "") if on else "")
     if view.place is Place.NETWORK:
-        shared = [a for a in instance.addresses if a.network_id in view.networks]
+        shared = tuple(a for a in instance.addresses if a.network_id in view.networks)
         if shared:
-            return Chosen(instance, _on(instance, shared[0].network_id))
+            return Chosen(instance, _preferred(shared))
     if view.place is Place.ELSEWHERE and instance.host_address is not None:
         if not any(p.published and p.published_beyond_host for p in instance.ports):
             return Chosen(instance, ())
         return Chosen(instance, (Address(instance.host_address),), published=True)
-    return Chosen(instance, free or _preferred(instance))
+    free = tuple(a for a in instance.addresses if not a.network_id)
+    return Chosen(instance, free or _preferred(instance.addresses))
 
 
-def _on(instance: Instance, network_id: str) -> tuple[Address, ...]:
-    return tuple(a for a in instance.addresses if a.network_id == network_id)
-
-
-def _preferred(instance: Instance) -> tuple[Address, ...]:
-    """Those on the preferred network, and the first of a family that it has none of."""
-    if not instance.addresses:
-        return ()
-    chosen = list(_on(instance, instance.addresses[0].network_id))
+def _preferred(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+    """Those on the first one's network, and the first of a family that it has none of there."""
+    chosen = [a for a in addresses if a.network_id == addresses[0].network_id]
     versions = {a.ip.version for a in chosen}
-    for address in instance.addresses:
+    for address in addresses:
         if address.ip.version not in versions:
             chosen.append(address)
             versions.add(address.ip.version)
