@@ -127,7 +127,9 @@ class Events:
         pieces = present.services(self._registry.instances(), self._domain)
         first = await anext(pieces)
         sources = json.dumps(present.sources(self._registry))
-        yield f'event: snapshot\ndata: {{"sources": {sources}, "services": {first}'.encode()
+        domain = json.dumps(self._domain)
+        head = f'{{"domain": {domain}, "sources": {sources}, "services": {first}'
+        yield f"event: snapshot\ndata: {head}".encode()
         async for piece in pieces:
             yield piece.encode()
         yield b"}\n\n"

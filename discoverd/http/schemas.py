@@ -145,11 +145,13 @@ ALL: dict[str, Schema] = {
         view=record(
             place=STRING,
             networks=array(STRING),
+            network_names=array(STRING),
             client=nullable(STRING),
             links=array(record(alias=STRING, target=STRING)),
         ),
         answers=array(RECORD),
         additional=array(RECORD),
+        hints=array(STRING),
         considered=array(
             record(
                 id=STRING,

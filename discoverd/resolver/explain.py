@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from discoverd.resolver import hints
 from discoverd.resolver.outcome import (
     Answer,
     Fail,
@@ -45,6 +46,9 @@ class Explanation:
     client: Instance | None
     outcome: Outcome
     considered: tuple[tuple[Instance, str | None], ...]
+    #: The names of the view's networks, and what to look at next, in words.
+    networks: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
 
 
 def type_number(text: str) -> int | None:
@@ -71,7 +75,9 @@ def explain(local: Local, question: Question, view: View, client: Instance | Non
         selection = local.select(asked, found)
         considered += [(c.instance, None) for c in selection.chosen]
         considered += list(selection.left_out)
-    return Explanation(question, view, client, outcome, tuple(considered))
+    names = tuple(sorted(n.name for n in local.registry.networks() if n.id in view.networks))
+    advice = tuple(hints.of(local, asked, outcome, tuple(considered)))
+    return Explanation(question, view, client, outcome, tuple(considered), names, advice)
 
 
 def data_text(record: Record) -> str:
@@ -106,6 +112,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "view": {
             "place": view.place.value,
             "networks": sorted(view.networks),
+            "network_names": list(explanation.networks),
             "client": explanation.client.own_names[0]
             if explanation.client and explanation.client.own_names
             else None,
@@ -115,6 +122,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "additional": [_record(r, question.name) for r in outcome.extra]
         if isinstance(outcome, Answer)
         else [],
+        "hints": list(explanation.hints),
         "considered": [
             {
                 "id": instance.id,
@@ -154,4 +162,3 @@ def _status(outcome: Outcome) -> tuple[str, str]:
             return "REFUSED", reason
         case _:
             return "NOTOURS", "the name belongs to nobody here; it is forwarded where that is allowed"
-
