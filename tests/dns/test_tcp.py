@@ -71,6 +71,8 @@ async def test_different_questions_may_be_pipelined(server: Serving) -> None:
     """Answered from what is kept, by the resolver, and not at all, next to each other."""
     names = ["web.docker", "nobody.docker", "WEB.docker", "six.docker", "elsewhere.example", "docker"]
     asked = [query(name, "SOA" if name == "docker" else "A") for name in names * 20]
+    for number, each in enumerate(asked):
+        each.id = number
     stream = await server.connect()
     await stream.send(*(q.to_wire() for q in asked))
     got = {r.id: r for r in await replies(stream, len(asked))}
