@@ -90,10 +90,15 @@ class Engine:
             return False
         return True
 
-    @property
-    def spare(self) -> str:
-        """The first three parts of a /24 that this engine gives to no network by itself; empty: not known."""
-        return ""
+    def spare_network(self) -> str:
+        """The first three parts of a /24 that no network has yet, for one with addresses of its own."""
+        name = f"discoverd-test-spare-{self.session.id}"
+        subnet = "{{(index .IPAM.Config 0).Subnet}}"
+        self.docker("network", "create", "--label", self.session.label, name)
+        try:
+            return self.docker("network", "inspect", "--format", subnet, name).rpartition(".")[0]
+        finally:
+            self.docker("network", "rm", name)
 
     def run(self, name: str, *options: str, command: tuple[str, ...] = (), image: str = "") -> str:
         """Start a container in the background; its full id."""
@@ -126,10 +131,6 @@ class HostedEngine(Engine):
     def __init__(self, daemon: Dockerd, session: Session) -> None:
         super().__init__(daemon.url, session)
         self.daemon = daemon
-
-    @property
-    def spare(self) -> str:
-        return f"10.{self.session.slot}.120"
 
     @property
     def pid(self) -> int:

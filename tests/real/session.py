@@ -120,6 +120,10 @@ def clear(root: Path) -> None:
             lambda victims=victims: not any(alive(pid) for pid in victims),  # type: ignore[misc]
             message=f"the processes of {root} end: {sorted(victims)}",
         )
+    kept = "data/network/files/local-kv.db"
+    for networks in (*root.glob(kept), *root.glob(f"*/{kept}")):
+        # A daemon leaves the bridges of its networks to its successor. In a namespace they end with that.
+        _remove_links({name.decode() for name in re.findall(rb"br-[0-9a-f]{12}", networks.read_bytes())})
     for mount in reversed([line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]):
         if mount.startswith(f"{root}/"):
             subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)
@@ -133,18 +137,23 @@ def _release(root: Path, slot: int) -> None:
         _ip("link", "del", link.name)
     for namespace in Path("/run/netns").glob(f"{bridge(slot)}v*"):
         _ip("netns", "del", namespace.name)
+    _remove_links({bridge(slot)})  # last: while it is there, the slot is taken
+    if (root / "forwarding").is_file() and not any(Path("/sys/class/net").glob("dd2*")):
+        FORWARDING.write_text("0")
+        subprocess.run(["iptables", "-w", "-P", "FORWARD", "ACCEPT"], check=False)
+
+
+def _remove_links(names: set[str]) -> None:
+    """Remove network interfaces, and the firewall rules that name them."""
     for table in ("filter", "nat") if which("iptables") else ():
         iptables = [which("iptables") or "iptables", "-w", "-t", table]
         rules = subprocess.run([*iptables, "-S"], capture_output=True, text=True, check=False).stdout
         for rule in rules.splitlines():
-            words = rule.split()
-            ours = bridge(slot) in words or any(word.startswith(f"10.{slot}.") for word in words)
-            if ours and words[0] == "-A":
-                subprocess.run([*iptables, "-D", *words[1:]], capture_output=True, check=False)
-    _ip("link", "del", bridge(slot))  # last: while it is there, the slot is taken
-    if (root / "forwarding").is_file() and not any(Path("/sys/class/net").glob("dd2*")):
-        FORWARDING.write_text("0")
-        subprocess.run(["iptables", "-w", "-P", "FORWARD", "ACCEPT"], check=False)
+            verb, *words = rule.split()
+            if verb == "-A" and not names.isdisjoint(words):
+                subprocess.run([*iptables, "-D", *words], capture_output=True, check=False)
+    for name in names:
+        _ip("link", "del", name)
 
 
 def _processes(root: Path, daemon: str) -> set[int]:

@@ -11,6 +11,7 @@ import pytest
 from tests.real.conftest import or_left_out
 from tests.real.debian import REPO
 from tests.real.dig import dig
+from tests.real.engine import HostedEngine
 from tests.real.images import bases, provide
 from tests.wait import until
 
@@ -88,7 +89,7 @@ def sidecar(compose: Compose, unique: Callable[[str], str]) -> Generator[Sidecar
     with or_left_out():
         provide(engine, *images(DISCOVERY, SHOP))
     project, shop = unique("discovery"), unique("shop")
-    network = engine.spare or "10.53.53"
+    network = engine.spare_network()
     env = {"DISCOVERY_ADDRESS": f"{network}.53", "DISCOVERY_SUBNET": f"{network}.0/24"}
     if engine.url.startswith("unix://"):
         env["DOCKER_SOCKET"] = engine.url.removeprefix("unix://")
@@ -130,7 +131,7 @@ def test_a_client_resolves_a_service_of_another_project(sidecar: Sidecar) -> Non
     options = ("--rm", "--network", "discovery", "--dns", sidecar.address, engine.image)
     said = engine.docker("run", *options, "nslookup", web)
     assert all(address in said for address in sidecar.truth()), said
-    if engine.spare:  # the engine's networks are routed here
+    if isinstance(engine, HostedEngine):  # it shares this machine's network
         reply = dig(sidecar.address, 53, web)
         assert reply.addresses == sidecar.truth()
         assert "aa" in reply.flags
