@@ -13,6 +13,8 @@ from aiohttp import web
 
 from discoverd import __version__
 from discoverd.catalog import Catalog
+from discoverd.checks import CheckedSource
+from discoverd.checks.source import LANES
 from discoverd.config import ConfigError
 from discoverd.dns import server as dns
 from discoverd.dns.cookies import Cookies
@@ -109,6 +111,7 @@ class App:
         self.catalog.subscribe(self.fastpath.drop)
         self.local.consul = consul_names_of(config, self.catalog)
         self._wanted_sources = sources_of(config)
+        self._check_lanes = asyncio.Semaphore(LANES)
         self._sources: dict[SourceSettings, asyncio.Task[None]] = {}
         self._sources_changed = asyncio.Event()
         for settings in self._wanted_sources:
@@ -219,7 +222,7 @@ class App:
         if isinstance(settings, ConsulSettings):
             sinks = dict(zip(settings.datacenters, writers, strict=True))
             return ConsulSource(settings, sinks, self.catalog)
-        return DockerSource(settings, writers[0])
+        return CheckedSource(lambda sink: DockerSource(settings, sink), writers[0], self._check_lanes)
 
     def _writers(self, settings: SourceSettings) -> list[Writer]:
         kind = "consul" if isinstance(settings, ConsulSettings) else "docker"

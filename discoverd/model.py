@@ -81,10 +81,33 @@ class Membership:
 @dataclass(frozen=True, slots=True)
 class Link:
     """A link alias as one client sees it (``links: ["echo-server:talkto"]``): ``alias`` means the
-    container called ``target`` for that client alone."""
+    container called ``target`` for that client alone.
+    """
 
     alias: str
     target: str
+
+
+class CheckKind(StrEnum):
+    """How discoverd itself looks whether an instance is well."""
+
+    TCP = "tcp"
+    HTTP = "http"
+    DNS = "dns"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A look that discoverd takes at an instance. ``path`` is HTTP's, or the name that DNS is asked for."""
+
+    kind: CheckKind
+    port: int
+    path: str = ""
+
+    def __str__(self) -> str:
+        """As a label says it: ``tcp:8080``, ``http:8080/path``, ``dns:53/name``."""
+        slash = "/" if self.kind is CheckKind.DNS else ""
+        return f"{self.kind}:{self.port}{slash}{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +128,8 @@ class Instance:
     weight: int = 1
     #: Seconds; None means the configured default.
     ttl: int | None = None
+    #: What discoverd is to look at by itself; None where the source tells the health.
+    check: Check | None = None
 
     # What naming makes names of
     replica: int | None = None

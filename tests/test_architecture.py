@@ -28,7 +28,7 @@ ORDER = (
     {"model"},
     FOUNDATION,
     {"resolver", "sources"},
-    {"dns", "http", "metrics"},
+    {"checks", "dns", "http", "metrics"},
     {"app"},
     {"commands", "cli", "__main__"},
 )

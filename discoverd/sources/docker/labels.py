@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from discoverd.model import Port
+from discoverd.model import Check, CheckKind, Port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +22,7 @@ PREFIX = "discoverd."
 META = PREFIX + "meta."
 MAX_TTL = 604_800  # seconds; a week, what resolvers cap at anyway (RFC 8767 section 4)
 MAX_WEIGHT = 65_535  # RFC 2782
+MAX_PATH = 253  # characters, what a DNS name may have; longer paths are no health checks
 
 _YES = frozenset({"1", "true", "yes", "on"})
 _NO = frozenset({"0", "false", "no", "off"})
@@ -31,8 +32,11 @@ _PORT = re.compile(
 _PORT_SERVICE = re.compile(r"SERVICE_([0-9]{1,5})_NAME")
 #: RFC 6763 section 6.4: printable ASCII without "=".
 _META_KEY = re.compile(r"[\x20-\x3c\x3e-\x7e]{1,63}")
+#: The path is what a request line may hold.
+_CHECK = re.compile(r"(?P<kind>tcp|http|dns):(?P<port>[0-9]{1,5})(?P<path>/[\x21-\x7e]*)?", re.IGNORECASE)
+_DNS_NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}", re.IGNORECASE)
 _WORDS = frozenset(
-    {"enable", "name", "service", "port", "ports", "tags", "ttl", "weight", "network", "scope"}
+    {"enable", "name", "service", "port", "ports", "tags", "ttl", "weight", "network", "scope", "check"}
 )
 
 
@@ -52,6 +56,7 @@ class Wishes:
     meta: tuple[tuple[str, str], ...] = ()
     ttl: int | None = None
     weight: int = 1
+    check: Check | None = None
     #: Registrator's SERVICE_NAME.
     registered: str = ""
     #: Registrator's SERVICE_<port>_NAME: further services, each with some of the ports.
@@ -83,6 +88,7 @@ def read(labels: Mapping[str, str], env: Iterable[str], notes: Notes) -> Wishes:
         meta=tuple(sorted(_meta(labels, notes))),
         ttl=_number("ttl", ours, MAX_TTL, notes),
         weight=1 if (weight := _number("weight", ours, MAX_WEIGHT, notes)) is None else weight,
+        check=_check(ours.get("check"), notes),
         registered=_made("SERVICE_NAME", theirs.get("SERVICE_NAME", ""), notes),
         by_port=tuple(sorted(_by_port(theirs, notes))),
     )
@@ -120,6 +126,18 @@ def _number(word: str, ours: Mapping[str, str], most: int, notes: Notes) -> int 
     if text.isascii() and text.isdigit() and len(text) <= len(str(most)) and int(text) <= most:
         return int(text)
     notes.add(f"label {PREFIX}{word} is {text!r}: expected a whole number from 0 to {most}; ignored")
+    return None
+
+
+def _check(text: str | None, notes: Notes) -> Check | None:
+    if text is None:
+        return None
+    if match := _CHECK.fullmatch(text):
+        kind, port, path = CheckKind(match["kind"].lower()), int(match["port"]), match["path"] or ""
+        fits = {CheckKind.TCP: not path, CheckKind.HTTP: True, CheckKind.DNS: _DNS_NAME.fullmatch(path[1:])}
+        if fits[kind] and 0 < port < 65536 and len(path) <= MAX_PATH:
+            return Check(kind, port, path[1:] if kind is CheckKind.DNS else path)
+    notes.add(f"label {PREFIX}check is {text!r}: expected tcp:PORT, http:PORT/PATH or dns:PORT/NAME; ignored")
     return None
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from discoverd.model import Address, Health, Instance, Port, State
+from discoverd.model import Address, Check, Health, Instance, Port, State
 from discoverd.naming import to_label
 from discoverd.sources.docker.drain import grace_of, stop_signal_of
 from discoverd.sources.docker.identity import Identity
@@ -152,6 +152,7 @@ def _instances(
         scope=who.scope,
         state=run.state,
         health=_health(part(doc, "State", "Health")),
+        check=_check(doc, who),
         addresses=ground.addresses,
         ports=tuple(_ports(doc, who, ground)),
         tags=who.wishes.tags,
@@ -212,6 +213,14 @@ def parse_run(state: Json) -> Run:
     if state.get("Paused") is True:
         return Run(State.PAUSED, running, started)
     return Run(State.RUNNING if running else State.STOPPED, running, started)
+
+
+def _check(doc: Json, who: Identity) -> Check | None:
+    """What the label asks for; the engine's own check goes before it."""
+    own = text(part(doc, "State", "Health"), "Status") not in {"", "none"}
+    if own and who.wishes.check:
+        who.notes.add("label discoverd.check is not needed: it has a HEALTHCHECK, and that one counts")
+    return None if own else who.wishes.check
 
 
 def _health(health: Json) -> Health:

@@ -1,0 +1,5 @@
+"""Checks that discoverd makes itself, for instances that ask for one and have no other (docs/checks.md)."""
+
+from discoverd.checks.source import CheckedSource
+
+__all__ = ["CheckedSource"]
