@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 #: Share of its core from which on a server counts as the limit of what was measured.
-BUSY = 0.9
+BUSY = 0.85
 
 
 @dataclass(frozen=True)

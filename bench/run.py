@@ -42,7 +42,7 @@ NAMES: Final = (*(name for name, _, _ in LOADS), *SINGLE_EXPERIMENTS)
 FULL: Final = (9, 1.0)
 QUICK: Final = (3, 0.4)
 #: Measuring as root, both sides run at this priority: what else the machine does disturbs less.
-PRIORITY: Final = -10
+PRIORITY: Final = -20
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
