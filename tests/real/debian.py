@@ -72,8 +72,11 @@ def install(*packages: str, why: str) -> None:
     log = cache() / "apt-install.log"
     with locked(cache() / "apt-install.lock"):
         command = ("install", "-y", "-qq", "--no-install-recommends", *packages)
-        # The lists of a fresh machine are empty, and old ones name files that are gone.
-        if _apt(log, *command) or (_apt(log, "update", "-qq"), _apt(log, *command))[1]:
+        failed = _apt(log, *command)
+        if failed:  # the lists of a fresh machine are empty, and old ones name files that are gone
+            _apt(log, "update", "-qq")
+            failed = _apt(log, *command)
+        if failed:
             raise UnavailableError(f"{why}: apt-get install {wanted} failed: {_last_line(log)}")
 
 
