@@ -217,6 +217,8 @@ def merged(
 
     One item in a hundred thousand is found by bisection; many at once are sorted in.
     """
+    if not old:
+        return tuple(sorted(coming, key=order))
     if 8 * (len(leaving) + len(coming)) < len(old):
         new = list(old)
         for item in leaving:
