@@ -104,10 +104,16 @@ def _responder(*flags: str) -> Callable[[Path, int, Catalog], list[str]]:
     return lambda _home, port, _catalog: [str(compiled("responder")), "127.0.0.1", str(port), *flags]
 
 
+def _write_zone(home: Path, catalog: Catalog) -> Path:
+    path = home / "docker.zone"
+    lines = ["$ORIGIN docker.", f"$TTL {TTL}", "@ SOA ns hostmaster 1 60 60 60 5", "@ NS ns", "ns A 10.0.0.1"]
+    lines += [f"{name} A {address}" for name, addresses in catalog.each() for address in addresses]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 def _nsd(home: Path, port: int, catalog: Catalog) -> list[str]:
-    zone = ["$ORIGIN docker.", f"$TTL {TTL}", "@ SOA ns hostmaster 1 60 60 60 5", "@ NS ns", "ns A 10.0.0.1"]
-    zone += [f"{name} A {address}" for name, addresses in catalog.each() for address in addresses]
-    (home / "docker.zone").write_text("\n".join(zone) + "\n")
+    _write_zone(home, catalog)
     (home / "nsd.conf").write_text(
         f"""server:
   ip-address: 127.0.0.1@{port}
@@ -213,11 +219,9 @@ def _consul(home: Path, port: int, catalog: Catalog) -> list[str]:
 
 
 def _coredns(home: Path, port: int, catalog: Catalog) -> list[str]:
-    hosts = home / "hosts"
-    hosts.write_text("".join(f"{a} {name}.docker\n" for name, addresses in catalog.each() for a in addresses))
+    zone = _write_zone(home, catalog)
     (home / "Corefile").write_text(
-        f"docker.:{port} {{\n  bind 127.0.0.1\n  loadbalance round_robin\n"
-        f"  hosts {hosts} docker {{\n    ttl {TTL}\n    no_reverse\n    reload 0\n  }}\n}}\n"
+        f"docker.:{port} {{\n  bind 127.0.0.1\n  loadbalance round_robin\n  file {zone} docker\n}}\n"
     )
     return [COREDNS.program(), "-conf", str(home / "Corefile"), "-quiet"]
 
@@ -234,7 +238,7 @@ AARDVARK = Peer(
     _aardvark,
     ("aardvark-dns",),
     "aardvark-dns",
-    frozenset({"tcp"}),
+    frozenset({"tcp", "mixed case"}),  # it takes no TCP, and names for different that differ in case
     "networks/aardvark.pid",
 )
 CONSUL = Peer("Consul", "service.consul", _consul, ("consul",))

@@ -18,7 +18,7 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 
-from bench.tools import ROOT, BenchError, cpu_seconds, family, pinned, resident_bytes
+from bench.tools import ROOT, BenchError, cpu_seconds, family, pinned, prioritise_session, resident_bytes
 
 if TYPE_CHECKING:
     from bench.catalog import Catalog
@@ -70,6 +70,7 @@ class Server:
             if peer.pid_file:
                 self.process.wait(START_SECONDS)
                 self.pid = int((home / peer.pid_file).read_text())
+                prioritise_session(self.pid, nice)
             self._wait()
         except BaseException:
             self.stop()

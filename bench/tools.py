@@ -83,9 +83,7 @@ def pinned(command: Sequence[str | Path], core: int, nice: int, **keywords: Any)
             os.sched_setaffinity(0, {core})
         if nice:
             os.setpriority(os.PRIO_PROCESS, 0, nice)
-            # where the kernel groups by session, a process's priority counts within its session only
-            with contextlib.suppress(OSError):
-                Path("/proc/self/autogroup").write_text(str(nice))
+            prioritise_session("self", nice)
 
     return subprocess.Popen(
         [str(word) for word in command],
@@ -95,6 +93,12 @@ def pinned(command: Sequence[str | Path], core: int, nice: int, **keywords: Any)
         stdin=subprocess.DEVNULL,
         **keywords,
     )
+
+
+def prioritise_session(pid: int | str, nice: int) -> None:
+    """Where the kernel groups by session, a process's own priority counts within its session only."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
 
 def generate(arguments: Sequence[str | Path], core: int, nice: int) -> dict[str, Any]:
