@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from typing import TYPE_CHECKING, Final
 
 from bench import peers
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.context import Bench
-    from bench.servers import Server
 
 VIEWS: Final = 50
 LARGE: Final = 100_000
@@ -107,13 +105,12 @@ def changes(bench: Bench) -> Result:
     moving.before = lambda: server.signal(signal.SIGUSR1)
     moving.after = lambda: server.signal(signal.SIGUSR2)
     bench.run([moving, still])
-    server.signal(signal.SIGUSR1)
-    share = idle_share(server, 2.0)
-    server.signal(signal.SIGUSR2)
-    net = (moving.middle("cpu") - share / STEADY * 1e6) / still.middle("cpu")
+    each = float(server.output())  # microseconds of CPU that one change took
+    net = (moving.middle("cpu") - each * CHANGES_A_SECOND / STEADY) / still.middle("cpu")
     note = (
-        f"{STEADY:,} questions a second. The changes themselves, without any question, take {share:.1%}"
-        f" of the core; with that taken off, a question costs {net:.2f} times what it costs otherwise"
+        f"{STEADY:,} questions a second. One change itself takes {each:.0f} µs, from the source's call until"
+        f" every answer that rests on it is dropped; with that taken off, a question costs {net:.2f} times what it"
+        " costs while nothing changes: what is left is answers made anew"
     )
     result = Result(
         "changes",
@@ -124,13 +121,6 @@ def changes(bench: Bench) -> Result:
     result.goals.append(goal(f"{CHANGES_A_SECOND:,} changes/s: CPU a query by still", cost, at_most=1.05))
     result.goals.append(goal("the same, the changes' own work taken off", Ratio(net, net, net), at_most=1.05))
     return result
-
-
-def idle_share(server: Server, seconds: float) -> float:
-    """The share of a core that a server takes while nobody asks it."""
-    before, begun = sum(server.cpu()), time.monotonic()
-    time.sleep(seconds)
-    return (sum(server.cpu()) - before) / (time.monotonic() - begun)
 
 
 def scale(bench: Bench) -> Result:
