@@ -180,14 +180,16 @@ class Handler:
     def _fit(self, exchange: Exchange, prepared: wire.Prepared) -> bytes:
         """The next rotation of a reply's records, as many as fit."""
         query, edns, opt = exchange.query, exchange.query.edns, exchange.opt
-        limit = message.TCP_MOST if exchange.tcp else message.PLAIN_UDP
-        if edns is not None and not exchange.tcp:
+        limit = message.PLAIN_UDP
+        if edns is not None:
             # RFC 6891 section 6.2.5: sizes below 512 are taken for 512
             limit = max(message.PLAIN_UDP, min(edns.size, self.fastpath.udp_size))
             # what stands behind, if anything, is the cookie, which differs from asker to asker
             known = opt[: len(query.opt_record)]
             if known and len(known) == len(query.opt_record):
                 self.fastpath.learn_opt(query.opt_record, known, limit)
+        if exchange.tcp:
+            limit = message.TCP_MOST
         room = limit - HEADER_SIZE - len(query.asked) - len(opt)
         tc, sections, body = prepared.body(next(prepared.starts), room)
         authoritative = message.AA if prepared.rcode in (message.NOERROR, message.NXDOMAIN) else 0
