@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: Seconds for one test with its fixtures: the first may install and start an engine.
 TIMEOUT = 600
 DOCKER = {"engine", "engine_host", "own_engine", "compose", "containers"}
-CONSUL = {"consul_agent", "consul_cluster"}
+CONSUL = {"consul_agent", "consul_agents", "consul_cluster"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -159,6 +159,22 @@ def consul_agent(session: Session) -> Generator[ConsulAgent]:
     agent.start()
     yield agent
     agent.kill()
+
+
+@pytest.fixture
+def consul_agents(session: Session) -> Generator[Callable[..., ConsulAgent]]:
+    """A factory of agents, ``consul_agents(name, config, dev=True)``: made, and yours to start."""
+    agents: list[ConsulAgent] = []
+
+    def make(name: str = "dev", config: dict[str, Any] | None = None, *, dev: bool = True) -> ConsulAgent:
+        with or_left_out():
+            agent = ConsulAgent(session.root / f"consul-{secrets.token_hex(3)}", name, config, dev=dev)
+        agents.append(agent)
+        return agent
+
+    yield make
+    for agent in agents:
+        agent.kill()
 
 
 @pytest.fixture

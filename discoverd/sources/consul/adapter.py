@@ -12,6 +12,7 @@ import os
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import aiohttp
 from consul import base
@@ -27,7 +28,11 @@ from discoverd.sources.consul.errors import (
 )
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
 
     from discoverd.sources.consul.settings import ConsulSettings
 
@@ -85,6 +90,7 @@ class Transport(base.HTTPClient):  # type: ignore[misc]  # the library has no ty
             self._headers["X-Consul-Token"] = settings.token
         self.namespace = ""
         self._session: aiohttp.ClientSession | None = None
+        self._connector: _Connector | None = None
 
     def get(self, callback: Callback, path: str, params: Params = None) -> Awaitable[Any]:
         return self._request("GET", callback, path, params)
@@ -99,7 +105,9 @@ class Transport(base.HTTPClient):  # type: ignore[misc]  # the library has no ty
         return self._request("DELETE", callback, path, params)
 
     async def close(self) -> None:
-        if self._session is not None:
+        """End all connections at once: one that waits in the agent would not take a leave."""
+        if self._session is not None and self._connector is not None:
+            self._connector.abort()
             await self._session.close()
 
     async def _request(
@@ -136,14 +144,37 @@ class Transport(base.HTTPClient):  # type: ignore[misc]  # the library has no ty
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(
+            self._connector = _Connector(
                 limit=self._connections,
                 force_close=not self._connections,
                 ssl=tls(self._settings) if self._settings.url.startswith("https:") else True,
                 socket_factory=_socket,
             )
-            self._session = aiohttp.ClientSession(connector=connector, headers=self._headers)
+            self._session = aiohttp.ClientSession(connector=self._connector, headers=self._headers)
         return self._session
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Knows its connections even after their requests were cancelled."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._transports: WeakSet[asyncio.Transport] = WeakSet()
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        if connection.transport is not None:
+            self._transports.add(connection.transport)
+        return connection
+
+    def abort(self) -> None:
+        for transport in list(self._transports):
+            transport.abort()
 
 
 class Client(base.Consul):  # type: ignore[misc]  # the library has no types

@@ -168,7 +168,10 @@ class Follower:
         """Publish what changed of a service; True once it has gone from the catalog's list as well."""
         known = self._held.services.get(key, ())
         if known and not endpoints:
-            await self.pulse.look()  # the same: gone, or only out of sight
+            # gone, or only out of sight of a token that has lost its rights, perhaps for a moment
+            await self.pulse.look()
+            async with self.link.readers:
+                _, endpoints = await self.ask_service(self.link.control, key, 0)
         if known != endpoints:
             self._catalog.set_service(self.datacenter, key, endpoints)
             self._sink.publish(key, self._importer.instances(endpoints))

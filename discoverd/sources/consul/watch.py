@@ -25,6 +25,8 @@ log = logging.getLogger("discoverd.consul")
 
 #: Seconds between two tries of a question that the agent does not understand: a matter for people.
 SENSELESS = 60.0
+#: Seconds after which a query that brings nothing new has waited for as long as it was to.
+EARLY = 50.0
 
 
 class Watch(Generic[T]):
@@ -56,13 +58,17 @@ class Watch(Generic[T]):
             if pause := bucket.take(loop.time()):
                 await asyncio.sleep(pause)
             await self._pulse.ready()
+            asked = loop.time()
             try:
                 new, value = await self._read(index)
                 if self.behind or new != index:
                     if await self._apply(value):
                         return
                     self._set_behind(behind=False)
-                index = new
+                # Woken without news: a server that stops, or that was given another state (a snapshot),
+                # whose index may be lower. That is only seen without an index.
+                woken = new == index and loop.time() - asked < EARLY
+                index = 0 if woken else new
                 retry.reset()
             except ConsulError as error:
                 log.debug("%s", error)
