@@ -13,6 +13,7 @@ from discoverd.http.events import Events
 from discoverd.http.guard import Access, add_headers, guard
 from discoverd.http.instances import Instances
 from discoverd.http.openapi import description
+from discoverd.http.page import Page
 from discoverd.http.services import Services
 from discoverd.http.status import Status
 
@@ -55,6 +56,7 @@ class Api:
             Instances(registry, local, parts.registrations, parts.refusals),
             DnsQuery(parts.exchange),
             self.events,
+            Page(),
         )
 
     def application(self) -> web.Application:
