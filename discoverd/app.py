@@ -92,6 +92,7 @@ class App:
         self.host_addresses = HostAddresses()
         self.views = Views(self.registry, self.host_addresses)
         self.local = Local(self.registry, settings_of(config))
+        self.local.hosts = self.views.host_of
         cookies = Cookies()
         self.fastpath = Fastpath(config.dns.udp_size, deny=Denial(self.local).soa, cookie=cookies.answer)
         self.forwarding = Forwarding(forwarder_of(config))
@@ -141,6 +142,7 @@ class App:
         await self.server.start()
         for listener in self.listeners:
             log.info("listening on dns://%s", listener.name)
+        self._say_what_does_nothing_yet()
         self._say_what_answers()
 
     async def stop(self) -> None:
@@ -184,6 +186,12 @@ class App:
         for address in self._runner.addresses:
             host = f"[{address[0]}]" if ":" in address[0] else address[0]
             log.info("listening on http://%s:%d", host, address[1])
+
+    def _say_what_does_nothing_yet(self) -> None:
+        if self.config.workers > 1:
+            log.warning("workers = %d has no effect yet: one process answers everything", self.config.workers)
+        if self.config.consul is not None and self.config.consul.export:
+            log.warning("consul.export has no effect yet: nothing is registered with the agent")
 
     def _say_what_answers(self) -> None:
         """Lines that answer when they are pasted into a shell."""

@@ -144,6 +144,8 @@ class Instance:
     extra_names: tuple[str, ...] = ()
     memberships: tuple[Membership, ...] = ()
     links: tuple[Link, ...] = ()
+    #: It uses its host's own network stack: it is reached where its host is.
+    on_host: bool = False
 
     #: What clients beyond the host reach published ports at; configured per engine.
     host_address: IPAddress | None = None

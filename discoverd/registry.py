@@ -114,8 +114,10 @@ class Registry:
             for group in objects.values():
                 yield from group
 
-    def networks(self) -> Iterator[Network]:
-        for networks in self._networks.values():
+    def networks(self, source: str | None = None) -> Iterator[Network]:
+        """All container networks, or those that one source told."""
+        known = self._networks.values() if source is None else (self._networks.get(source, ()),)
+        for networks in known:
             yield from networks
 
     def statuses(self) -> tuple[SourceStatus, ...]:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
+
+from discoverd.model import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +44,7 @@ class View:
 
 
 HOST = View(Place.HOST)
+LOOPBACK = Address(ip_address("127.0.0.1"))
 ELSEWHERE = View(Place.ELSEWHERE)
 
 
@@ -75,6 +79,19 @@ class Views:
         """The container that asks, for explaining; None where it is none of them."""
         asker = _plain(asker)
         return None if asker.is_loopback or asker in self._host_addresses() else self._client(asker)
+
+    def host_of(self, source: str, view: View) -> tuple[Address, ...]:
+        """Where such an asker reaches the host that a source's engine runs on; nothing where none is known.
+
+        In a container network that is the host's own address on it. On the host it is loopback,
+        but only if this is that host: one of the engine's bridges has its address here.
+        """
+        networks = tuple(self._registry.networks(source))
+        if view.place is Place.NETWORK:
+            near = sorted((n for n in networks if n.id in view.networks), key=lambda n: n.name)
+            return tuple(Address(ip, n.name, n.id) for n in near for ip in n.gateways)
+        own = self._host_addresses() if view.place is Place.HOST else frozenset()
+        return (LOOPBACK,) if any(not own.isdisjoint(n.gateways) for n in networks) else ()
 
     def _client(self, asker: IPAddress) -> Instance | None:
         for instance in self._registry.at(asker):

@@ -33,7 +33,7 @@ from discoverd.resolver.outcome import (
     SoaData,
 )
 from discoverd.resolver.records import addresses, effective_ttl, texts
-from discoverd.resolver.select import Policy, Selection, select
+from discoverd.resolver.select import Policy, Selection, nowhere, select
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from discoverd.nameindex import Found
     from discoverd.registry import Registry
     from discoverd.resolver.consul import ConsulNames
+    from discoverd.resolver.select import Hosts
     from discoverd.views import View
 
 #: Negative TTL, in seconds, of a service that is known but has nobody to serve.
@@ -83,6 +84,8 @@ class Local:
         self.offers = browse.Offers(registry)
         #: Answers names under ``.consul`` where Consul is followed.
         self.consul: ConsulNames | None = None
+        #: Where askers reach what uses its host's own network stack.
+        self.hosts: Hosts = nowhere
 
     def resolve(self, question: Question, view: View, own: IPAddress | None = None) -> Outcome:
         """What this asker is to be told; ``own`` is the address it asked, for ``ns.<domain>``."""
@@ -149,7 +152,7 @@ class Local:
     # -- outcomes -----------------------------------------------------------------------
 
     def select(self, asked: Asked, found: Found) -> Selection:
-        return select(found, asked.view, self.settings.policy)
+        return select(found, asked.view, self.settings.policy, self.hosts)
 
     def answer(self, asked: Asked, found: Found, pick: services.Pick | None = None) -> Outcome:
         """Data of the wanted type from the instances that this asker gets, else NODATA.

@@ -13,10 +13,12 @@ from discoverd.naming import to_label
 from discoverd.views import Place, View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from discoverd.nameindex import Found, Gone
     from discoverd.naming import Binding
+
+    Hosts = Callable[[str, View], tuple[Address, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +55,23 @@ class Selection:
     left_out: tuple[tuple[Instance, str], ...]
 
 
-def select(found: Found, view: View, policy: Policy) -> Selection:
-    """Apply, in this order: reach (networks), life (state), fitness (health), address."""
+def nowhere(_source: str, _view: View) -> tuple[Address, ...]:
+    """Where hosts are reached when nothing is known of them."""
+    return ()
+
+
+def select(found: Found, view: View, policy: Policy, hosts: Hosts = nowhere) -> Selection:
+    """Apply, in this order: reach (networks), life (state), fitness (health), address.
+
+    ``hosts`` tells where an asker reaches the host of a source's engine (:meth:`Views.host_of`).
+    """
     left_out: list[tuple[Instance, str]] = []
     near = _reachable(found.bindings, found.gone, view, policy, left_out)
     live = _live(near, left_out)
     fit = live if found.any_health else _fit(live, policy, left_out)
     chosen: list[Chosen] = []
     for binding in fit:
-        choice = _addressed(binding, view)
+        choice = _addressed(binding, view, hosts)
         if choice.addresses:
             chosen.append(choice)
         else:
@@ -132,8 +142,10 @@ def _fit(held: list[Binding], policy: Policy, left_out: list[tuple[Instance, str
     return healthy
 
 
-def _addressed(binding: Binding, view: View) -> Chosen:
+def _addressed(binding: Binding, view: View, hosts: Hosts) -> Chosen:
     instance = binding.instance
+    if instance.on_host and (there := hosts(instance.source, view)):
+        return Chosen(instance, _preferred(there))
     if binding.network_id:
         on = tuple(a for a in instance.addresses if a.network_id == binding.network_id)
         return Chosen(instance, on, network=(to_label(on[0].network) or "") if on else "")

@@ -42,6 +42,7 @@ def records(local: Local, domain: str, view: View, own: IPAddress | None) -> Ite
     registry = local.registry
     instances = tuple(registry.instances())
     frozen = Local(Registry(), local.settings)
+    frozen.hosts = local.hosts
     frozen.registry.set_networks("", registry.networks())
     for status in registry.statuses():
         frozen.registry.writer(status.name, status.kind)

@@ -295,6 +295,36 @@ def test_borrowed_and_missing_network_stacks(
     # the engine tells nobody that it lives without a network now
 
 
+def test_the_hosts_own_network_stack(place: Place, made: Containers, unique: Callable[[str], str]) -> None:
+    """It is where its host is: the host's address on the asker's network, or loopback."""
+    network, asker, name, guest = unique("net"), unique("asker"), unique("onhost"), unique("guest")
+    made.network(network)
+    made.run(asker, "--network", network, "--dns", place.gateway("bridge"))
+    made.run(name, "--network", "host", "--expose", "8099", command=("httpd", "-f", "-p", "8099"))
+    made.run(guest, "--network", f"container:{name}")
+    gateway = place.gateway(network)
+    for asked in (f"{name}.docker", f"{guest}.docker"):
+        wait(lambda asked=asked: place.inside(asker, asked), {gateway})  # type: ignore[misc]
+        assert place.host(asked).addresses == {"127.0.0.1"}
+        assert place.lan(asked).nodata, "nobody said what the host is reached at from there"
+    # and it is reached there
+    page = ("sh", "-c", f"wget -q -O - http://{name}.docker:8099/ 2>&1 | grep 404")
+    assert "404" in place.engine.docker("exec", asker, *page)
+    # in the container itself, the host is what asks
+    assert place.inside(name, f"{name}.docker", server="127.0.0.1").addresses == {"127.0.0.1"}
+
+    port = 1055
+    place.serve(listen=f":{port}", config=f'host_address = "{place.address}"\n')
+    wait(lambda: place.lan(f"{name}.docker", port=port), {place.address})
+    (record,) = place.lan(f"{name}.docker", "SRV", port=port).answer
+    assert record.data.split()[2] == "8099"
+    assert place.host(f"{name}.docker", port=port).addresses == {"127.0.0.1"}
+    assert place.inside(asker, f"{name}.docker", server=gateway, port=port).addresses == {gateway}
+    place.engine.docker("kill", name)
+    wait(lambda: place.host(f"{name}.docker"), set())
+    assert place.host(f"{name}.docker").nodata
+
+
 def test_service_mode_in_compose(place: Place, projects: Compose, unique: Callable[[str], str]) -> None:
     name = unique("side")
     image = place.engine.image

@@ -83,7 +83,7 @@ class Book:
         host = self._find(name) if name else None
         container = parse_container(doc, self._settings, self._networks, host)
         drain = old.drain if old and old.drain and old.drain.holds(container, now) else None
-        if name and not container.ground.addresses:
+        if name and not (container.ground.addresses or container.ground.on_host):
             drain = None  # what it waited for has happened: the other one has ended
         published = draining(container.instances) if drain else container.instances
         self._entries[key] = Entry(container, asked, drain, published)

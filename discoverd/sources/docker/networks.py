@@ -48,6 +48,8 @@ class Ground:
     addresses: tuple[Address, ...] = ()
     #: (port, protocol) -> (host port, True where it can be reached from beyond the host)
     published: Mapping[tuple[int, str], tuple[int, bool]] = field(default_factory=dict)
+    #: True where it is the host's own.
+    on_host: bool = False
 
 
 def parse_networks(docs: Iterable[Json], engine: str) -> NetworkMap:

@@ -119,13 +119,14 @@ def _joined_ground(run: Run, host: Container | None) -> Ground:
         memberships=tuple(replace(m, aliases=()) for m in host.ground.memberships),
         addresses=host.ground.addresses if alive else (),
         published=host.ground.published,
+        on_host=host.ground.on_host and alive,
     )
 
 
 def _own_ground(doc: Json, who: Identity, run: Run, settings: DockerSettings, networks: NetworkMap) -> Ground:
     if text(part(doc, "HostConfig"), "NetworkMode") == "host":
         here = settings.host_address
-        return Ground(addresses=(Address(here),) if here and run.running else ())
+        return Ground(addresses=(Address(here),) if here and run.running else (), on_host=True)
     preferred = [f"{who.project}_default"] if who.project else []
     if wished := who.wishes.network:  # as the engine calls it, or as the project's file does
         preferred = [wished, f"{who.project}_{wished}", *preferred]
@@ -167,6 +168,7 @@ def _instances(
         extra_names=who.extra_names(settings),
         memberships=ground.memberships,
         links=parse_links(doc, who.notes.name),
+        on_host=ground.on_host and run.running,
         host_address=settings.host_address,
         started_at=run.started_at,
     )
