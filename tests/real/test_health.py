@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.real.conftest import TIMEOUT
+from tests.real.place import containers_of, docker_host, wait
 from tests.real.test_convergence import addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.real.conftest import Containers
+    from tests.real.dig import Reply
     from tests.real.server import Server
+    from tests.real.session import Session
 
 #: Well while the file is there. One failure is enough, so that a test need not wait for three.
 BY_FILE = (
@@ -117,3 +122,62 @@ def test_starting_again_after_a_restart(fleet: Fleet) -> None:
     fleet.expect({one, two}, running={one, two})
     fleet.engine.docker("restart", "--time", "1", f"{fleet.name}-1")
     fleet.expect({fleet.ip(f"{fleet.name}-1"), two}, running={fleet.ip(f"{fleet.name}-1"), two})
+
+
+#: A web server whose word depends on a file.
+WEB = "mkdir -p /www && touch /www/ready && httpd -p 8080 -h /www && exec idle"
+
+
+def test_a_check_by_label(fleet: Fleet) -> None:
+    """discoverd looks by itself where there is no HEALTHCHECK."""
+    kinds = {1: "tcp:8080", 2: "http:8080/ready"}
+    command = ("sh", "-c", WEB)
+    ips = {
+        n: fleet.run(n, "--label", f"discoverd.check={kind}", command=command) for n, kind in kinds.items()
+    }
+    everyone = set(ips.values())
+    fleet.expect(everyone, running=everyone)
+    assert {fleet.health(number) for number in kinds} == {"healthy"}
+
+    # its own words: the file is gone, so the status is 404
+    fleet.engine.docker("exec", f"{fleet.name}-2", "rm", "/www/ready")
+    fleet.expect({ips[1]}, running=everyone)
+    assert f"http:8080/ready at {ips[2]} is unhealthy: HTTP status 404" in fleet.open.log_text
+    # nobody listens any more, though the container runs
+    fleet.engine.docker("exec", f"{fleet.name}-1", "killall", "httpd")
+    fleet.expect(everyone, empty=set(), running=everyone)
+    assert f"tcp:8080 at {ips[1]} is unhealthy: Connection refused" in fleet.open.log_text
+    fleet.engine.docker("exec", f"{fleet.name}-2", "touch", "/www/ready")
+    fleet.expect({ips[2]}, running=everyone)
+    # a restart begins anew, and the command brings both back
+    fleet.engine.docker("restart", "--time", "1", f"{fleet.name}-1")
+    everyone = {fleet.ip(f"{fleet.name}-{number}") for number in kinds}
+    fleet.expect(everyone, running=everyone)
+
+
+@pytest.mark.docker
+@pytest.mark.timeout(TIMEOUT)
+def test_a_name_server_that_is_checked(
+    session: Session, tmp_path: Path, unique: Callable[[str], str]
+) -> None:
+    """The checked one is a discoverd too, with the network stack of a container."""
+    with docker_host(session, tmp_path, 7) as place, containers_of(place) as made:
+        service, plain, good, bad = (unique(name) for name in ("names", "plain", "good", "bad"))
+        label = ("--label", f"discoverd.service={service}")
+        made.run(plain, *label)
+        for name, asked in ((good, "docker"), (bad, "example.com")):
+            made.run(name, *label, "--label", f"discoverd.check=dns:53/{asked}")
+        ips = {name: place.ip(name) for name in (plain, good, bad)}
+        checked = place.serve(inside=good)
+        place.serve(inside=bad)  # it forwards nothing: REFUSED
+
+        def look() -> Reply:
+            return place.host(f"{service}.docker")
+
+        wait(look, {ips[plain], ips[good]})
+        wait(lambda: place.host(f"all.{service}.docker"), set(ips.values()))
+        assert place.host(f"{bad}.docker").addresses == {ips[bad]}
+        checked.freeze()
+        wait(look, {ips[plain]})
+        checked.thaw()
+        wait(look, {ips[plain], ips[good]})
