@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from discoverd.dns import message, transfer, wire
+from discoverd.dns.foreign import Foreign
 from discoverd.dns.message import HEADER_SIZE, MalformedError, Query
 from discoverd.dns.options import Options
 from discoverd.resolver import zone
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from discoverd.resolver.local import Local
     from discoverd.views import Views
 
+__all__ = ["Foreign", "Handler", "Reply"]
+
 log = logging.getLogger("discoverd.dns")
 
 #: Names of the CHAOS class that say what server this is, and which one (RFC 4892).
@@ -35,17 +38,6 @@ VERSION_NAMES: Final = frozenset({"version.bind", "version.server"})
 IDENTITY_NAMES: Final = frozenset({"hostname.bind", "id.server"})
 #: Types that are no data: OPT (RFC 6891), and those that ask for a transaction (RFC 8945, RFC 2930).
 META_TYPES: Final = frozenset({41, 249, 250})
-
-
-@dataclass(frozen=True, slots=True)
-class Foreign:
-    """A question for somebody else's name by an asker that may have it forwarded."""
-
-    packet: bytes
-    query: Query
-    tcp: bool
-    #: What is advertised to the asker, in octets.
-    udp_size: int
 
 
 Reply = bytes | Foreign | None
@@ -171,7 +163,8 @@ class Handler:
             outcome = self._local.resolve(query.question, store.view, _address(own) if own else None)
             if isinstance(outcome, NotOurs):
                 if store.may_recurse and query.flags & message.RD:
-                    return Foreign(exchange.packet, query, exchange.tcp, self.fastpath.udp_size)
+                    size, limit = self.fastpath.udp_size, self._limit(exchange)
+                    return Foreign(query, exchange.tcp, size, exchange.opt, limit)
                 return self._short(exchange, message.REFUSED)
             prepared = wire.prepare(outcome, key)
             self.fastpath.learn(store, key, prepared)
@@ -179,22 +172,25 @@ class Handler:
 
     def _fit(self, exchange: Exchange, prepared: wire.Prepared) -> bytes:
         """The next rotation of a reply's records, as many as fit."""
-        query, edns, opt = exchange.query, exchange.query.edns, exchange.opt
-        limit = message.PLAIN_UDP
-        if edns is not None:
-            # RFC 6891 section 6.2.5: sizes below 512 are taken for 512
-            limit = max(message.PLAIN_UDP, min(edns.size, self.fastpath.udp_size))
-            # what stands behind, if anything, is the cookie, which differs from asker to asker
-            known = opt[: len(query.opt_record)]
-            if known and len(known) == len(query.opt_record):
-                self.fastpath.learn_opt(query.opt_record, known, limit)
-        if exchange.tcp:
-            limit = message.TCP_MOST
+        query, opt, limit = exchange.query, exchange.opt, self._limit(exchange)
         room = limit - HEADER_SIZE - len(query.asked) - len(opt)
         tc, sections, body = prepared.body(next(prepared.starts), room)
         authoritative = message.AA if prepared.rcode in (message.NOERROR, message.NXDOMAIN) else 0
         flags = tc | authoritative | (message.RA if exchange.store.may_recurse else 0)
         return message.reply(query, flags, prepared.rcode, sections, body, opt)
+
+    def _limit(self, exchange: Exchange) -> int:
+        """Octets that a reply may have."""
+        query, edns = exchange.query, exchange.query.edns
+        limit = message.PLAIN_UDP
+        if edns is not None:
+            # RFC 6891 section 6.2.5: sizes below 512 are taken for 512
+            limit = max(message.PLAIN_UDP, min(edns.size, self.fastpath.udp_size))
+            # what stands behind, if anything, is the cookie, which differs from asker to asker
+            known = exchange.opt[: len(query.opt_record)]
+            if known and len(known) == len(query.opt_record):
+                self.fastpath.learn_opt(query.opt_record, known, limit)
+        return message.TCP_MOST if exchange.tcp else limit
 
     def _short(self, exchange: Exchange, rcode: int) -> bytes:
         return self._fit(exchange, wire.Prepared(rcode))

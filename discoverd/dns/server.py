@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from discoverd.dns import udp
-from discoverd.dns.message import SERVFAIL, bare
+from discoverd.dns.message import SERVFAIL
 from discoverd.dns.tcp import BACKLOG, Limits, TcpEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from discoverd.dns.handler import Foreign, Handler
+
+    Forward = Callable[[Foreign, Callable[[bytes], None]], None]
 
 #: Tries to find one port that is free for both UDP and TCP when any port will do.
 ANY_PORT_TRIES = 20
@@ -111,9 +113,9 @@ class DnsServer:
         self,
         listeners: Sequence[Listener],
         handler: Handler,
-        forward: Callable[[Foreign, Callable[[bytes], None]], None] | None = None,
+        forward: Forward | None = None,
     ) -> None:
-        forward = forward or _nowhere
+        forward = _finished(forward or _nowhere)
         self.udp = [udp.endpoint(each.udp, handler, forward) for each in listeners]
         limits = Limits()
         self.tcp = [TcpEndpoint(each.tcp, handler, forward, limits) for each in listeners]
@@ -141,6 +143,11 @@ class DnsServer:
             await stream.stop()
 
 
+def _finished(forward: Forward) -> Forward:
+    """Replies as they come from upstream, made into replies to their askers."""
+    return lambda foreign, send: forward(foreign, lambda reply: send(foreign.finish(reply)))
+
+
 def _nowhere(foreign: Foreign, send: Callable[[bytes], None]) -> None:
     """Without a forwarder a question that may be forwarded fails: there is nobody to ask."""
-    send(bare(foreign.query.id, foreign.query.flags, SERVFAIL))
+    send(foreign.failure(SERVFAIL))
