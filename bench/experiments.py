@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from bench.context import HALF, LOADS, PLAIN, TCP
 from bench.measure import Ratio, ratio
+from bench.peers import RESPONDER
 from bench.results import Result, faults_of, goal, latency_table, throughput, throughput_table
 
 if TYPE_CHECKING:
@@ -50,12 +51,13 @@ def queries(bench: Bench, wanted: Sequence[str]) -> list[Result]:
         result = Result(
             load, [throughput_table(load, contestants, ours, text)], faults=faults_of(contestants)
         )
+        yardstick = next((c for c in contestants if c.label == RESPONDER.name), None)
         for other in contestants[1:]:
             bound = AGAINST.get(other.label) if load in (PLAIN, "edns") else None
             if bound:
-                result.goals.append(
-                    goal(f"{load}: throughput by {other.label}'s", throughput(ours, other), at_least=bound)
-                )
+                limit = throughput(yardstick, other) if yardstick and yardstick is not other else None
+                what = f"{load}: throughput by {other.label}'s"
+                result.goals.append(goal(what, throughput(ours, other), at_least=bound, limit=limit))
         if load in AGAINST_PLAIN:
             share = throughput(ours, plain)
             result.goals.append(goal(f"{load}: throughput by plain", share, at_least=AGAINST_PLAIN[load]))

@@ -109,8 +109,8 @@ def changes(bench: Bench) -> Result:
     net = (moving.middle("cpu") - each * CHANGES_A_SECOND / STEADY) / still.middle("cpu")
     note = (
         f"{STEADY:,} questions a second. One change itself takes {each:.0f} µs, from the source's call until"
-        f" every answer that rests on it is dropped; with that taken off, a question costs {net:.2f} times what it"
-        " costs while nothing changes: what is left is answers made anew"
+        " every answer that rests on it is dropped; with that taken off, a question costs"
+        f" {net:.2f} times what it costs while nothing changes: what is left is answers made anew"
     )
     result = Result(
         "changes",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.results import Goal, Result, Table
 
 PLOT: Final = "results.svg"
-GOAL_COLUMNS: Final = ("what", "measured", "quartiles", "to reach", "")
+GOAL_COLUMNS: Final = ("what", "measured", "quartiles", "to reach", "", "C, batched")
 HEAD: Final = """# Benchmarks
 
 Written by `make bench`; [bench/README.md](../../bench/README.md) says how it measures and how to read this.
@@ -53,7 +53,7 @@ def _print(
 
 def _row(goal: Goal) -> tuple[str, ...]:
     sign = "≥" if goal.at_least else "≤"
-    return goal.text, f"{goal.measured:,.2f}", goal.spread, f"{sign} {goal.bound:g}", goal.verdict
+    return goal.text, f"{goal.measured:,.2f}", goal.spread, f"{sign} {goal.bound:g}", goal.verdict, goal.limit
 
 
 def write(folder: Path, results: Sequence[Result], effort: Effort, notes: Sequence[str]) -> Path:

@@ -27,7 +27,8 @@ class Goal:
     bound: float
     at_least: bool
     spread: str = ""
-    unit: str = ""
+    #: What the C yardstick reaches in the same run, where it can be asked the same.
+    limit: str = ""
 
     @property
     def reached(self) -> bool:
@@ -64,11 +65,18 @@ class Result:
     notes: list[str] = field(default_factory=list)
 
 
-def goal(text: str, found: Ratio, *, at_least: float | None = None, at_most: float | None = None) -> Goal:
+def goal(
+    text: str,
+    found: Ratio,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    limit: Ratio | None = None,
+) -> Goal:
     """A goal for a measured ratio: ``at_least`` or ``at_most``."""
     bound = at_least if at_least is not None else at_most
     assert bound is not None
-    return Goal(text, found.middle, bound, at_least is not None, found.spread)
+    return Goal(text, found.middle, bound, at_least is not None, found.spread, str(limit or ""))
 
 
 def faults_of(contestants: Sequence[Contestant]) -> list[str]:
