@@ -13,8 +13,7 @@ from aiohttp import web
 
 from discoverd import __version__
 from discoverd.catalog import Catalog
-from discoverd.checks import CheckedSource
-from discoverd.checks.source import LANES
+from discoverd.checks import LANES, CheckedSource
 from discoverd.config import ConfigError
 from discoverd.dns import server as dns
 from discoverd.dns.cookies import Cookies

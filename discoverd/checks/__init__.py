@@ -1,5 +1,5 @@
 """Checks that discoverd makes itself, for instances that ask for one and have no other (docs/checks.md)."""
 
-from discoverd.checks.source import CheckedSource
+from discoverd.checks.source import LANES, CheckedSource
 
-__all__ = ["CheckedSource"]
+__all__ = ["LANES", "CheckedSource"]
