@@ -40,7 +40,7 @@ names = st.one_of(
     st.lists(st.binary(min_size=1, max_size=63), max_size=6).map(
         lambda found: b"".join(bytes([len(x)]) + x for x in found) + labels("docker") + b"\0"
     ),
-    st.integers(0, 246).map(  # up to and beyond the longest name there can be
+    st.integers(0, 270).map(  # up to and beyond the longest name there can be
         lambda size: (
             b"".join(bytes([n]) + b"a" * n for n in [63] * (size // 64) if n)
             + bytes([size % 64])
