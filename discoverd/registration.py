@@ -26,6 +26,8 @@ LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 #: A tag goes in front of the service's name once naming has made a label of it; commas part tags in TXT.
 TAG = r"[!-+\--~]{1,63}"
 META_KEY = r"[ -<>-~]{1,63}"  # printable ASCII without "=" (RFC 6763 section 6.4)
+#: Text on one line. What does not fit a TXT string with its key (RFC 6763 section 6.1) is not served there.
+META_VALUE = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,190}"
 PORT_TEXT = (
     rf"({LABEL}=)?"
     r"(6553[0-5]|655[0-2][0-9]|65[0-4][0-9][0-9]|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
@@ -37,8 +39,6 @@ MAX_ADDRESSES = 16
 MAX_PORTS = 64
 MAX_TAGS = 32
 MAX_META = 32
-#: Bytes of a value; with its key and "=" it fits one TXT string (RFC 6763 section 6.1).
-MAX_META_VALUE = 190
 MAX_WEIGHT = 65_535
 #: 30 days: an instance that is silent for longer should not have a lease at all.
 MAX_LEASE_SECONDS = 2_592_000
@@ -219,10 +219,14 @@ def _meta(field: str, value: Any) -> tuple[tuple[str, str], ...]:
     for key, text in value.items():
         if not re.fullmatch(META_KEY, key):
             _wrong(field, key, "keys of 1 to 63 printable ASCII characters without =")
-        fits = isinstance(text, str) and (not text or text.isprintable())
-        if not fits or len(text.encode()) > MAX_META_VALUE:
-            _wrong(f"{field}.{key}", text, f"printable text of at most {MAX_META_VALUE} bytes")
+        if not isinstance(text, str) or not re.fullmatch(META_VALUE, text) or not _is_unicode(text):
+            _wrong(f"{field}.{key}", text, "up to 190 characters of text on one line")
     return tuple(value.items())
+
+
+def _is_unicode(text: str) -> bool:
+    """JSON can carry halves of characters, which nothing else can."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 _NUMBER = _whole(1, 65_535)

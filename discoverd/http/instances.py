@@ -61,14 +61,14 @@ class Instances:
         return web.json_response({**shown, "lease": wanted.lease}, status=201 if new else 200)
 
     async def renew(self, request: web.Request) -> web.Response:
-        ident = _id(request)
+        ident = request.match_info["id"]
         found = self._registrations.renew(ident)
         if found is None:
             raise self._unknown(ident)
         return web.json_response({"id": ident, "lease": found.lease})
 
     async def delete(self, request: web.Request) -> web.Response:
-        ident = _id(request)
+        ident = request.match_info["id"]
         if not await self._changed(self._registrations.delete, ident):
             raise self._unknown(ident)
         return web.Response(status=204)
@@ -94,7 +94,9 @@ class Instances:
         other = next((i.source for i in self._registry.instances() if i.id == ident), None)
         if other is not None and other != registration.SOURCE:
             return ApiError(404, f"{ident} comes from {other} and is not registered here", "id")
-        return ApiError(404, f"nothing is registered as {ident}; a lease that was not renewed is gone", "id")
+        return ApiError(
+            404, f"nothing is registered as {ident[:128]}; a lease that was not renewed is gone", "id"
+        )
 
 
 def _id(request: web.Request) -> str:

@@ -128,7 +128,7 @@ PATHS: dict[str, Any] = {
             **CHANGES,
             "responses": {
                 "204": says("It is gone."),
-                **refuses(s400="The id is wrong.", **DENIED, s404="Nothing is registered by that id."),
+                **refuses(**DENIED, s404="Nothing is registered by that id."),
                 **NOT_KEPT,
             },
         },
@@ -141,7 +141,7 @@ PATHS: dict[str, Any] = {
             **CHANGES,
             "responses": {
                 "200": says("The lease begins anew.", ref("Renewed")),
-                **refuses(s400="The id is wrong.", **DENIED, s404="The lease is gone: register again."),
+                **refuses(**DENIED, s404="The lease is gone: register again."),
             },
         },
     },

@@ -98,11 +98,7 @@ REGISTRATION = record(
     meta={
         "type": "object",
         "propertyNames": {"pattern": f"^{limits.META_KEY}$"},
-        "additionalProperties": {
-            "type": "string",
-            "maxLength": limits.MAX_META_VALUE,
-            "description": f"Printable text of at most {limits.MAX_META_VALUE} bytes.",
-        },
+        "additionalProperties": text(pattern=limits.META_VALUE),
         "maxProperties": limits.MAX_META,
     },
     ttl=nullable(integer(0, MAX_TTL_SECONDS)),

@@ -71,8 +71,9 @@ def test_an_id_cannot_take_over_a_service_of_that_name(server: Server) -> None:
 
 
 def test_instances_of_other_sources_are_not_removed(server: Server) -> None:
-    reply = server.api("/v1/instances/static-web", "DELETE")
-    assert reply.status == 404
+    reply = server.api("/v1/instances/static%2Fweb%2F192.0.2.11", "DELETE")
+    assert (reply.status, reply.json["field"]) == (404, "id")
+    assert "comes from static" in reply.json["error"]
     assert len(server.api("/v1/services/web").json["services"][0]["instances"]) == 2
 
 
@@ -101,7 +102,11 @@ def test_instances_of_other_sources_are_not_removed(server: Server) -> None:
         ({"meta": {"a=b": "c"}}, "meta"),
         ({"meta": {"a": 1}}, "meta.a"),
         ({"meta": {"a": "line\nline"}}, "meta.a"),
-        ({"meta": {"a": "ä" * 100}}, "meta.a"),
+        ({"meta": {"a": "ä" * 191}}, "meta.a"),
+        ({"meta": {"a": "\ud800"}}, "meta.a"),
+        ({"meta": {"\ud800": "a"}}, "meta"),
+        ({"service": "\ud800"}, "service"),
+        ({"\ud800": 1}, "\ud800"),
         ({"ttl": -1}, "ttl"),
         ({"ttl": "5"}, "ttl"),
         ({"weight": 65536}, "weight"),

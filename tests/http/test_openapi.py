@@ -35,7 +35,7 @@ def test_the_description_is_what_the_server_does(server: Server, tmp_path: Path)
             "--checks",
             "all",
             "--max-examples",
-            "30",
+            "20",
             "--no-color",
             "--request-timeout",
             "20",
