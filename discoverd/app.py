@@ -32,11 +32,12 @@ from discoverd.resolver.consul import ConsulNames
 from discoverd.resolver.forward import Forwarder, Upstream
 from discoverd.resolver.local import Local, Settings
 from discoverd.resolver.select import Policy
-from discoverd.sources.consul import HOME, ConsulSettings, ConsulSource, source_name
+from discoverd.sources.consul import ConsulSettings, ConsulSource, source_name
 from discoverd.sources.docker import DockerSettings, DockerSource, distinct
 from discoverd.sources.leases import FullError, LeaseSource, NotKeptError
 from discoverd.sources.static import StaticSource
 from discoverd.supervise import keep_running, spawn
+from discoverd.thishost import ThisHost
 from discoverd.views import Views
 
 if TYPE_CHECKING:
@@ -189,8 +190,6 @@ class App:
     def _say_what_does_nothing_yet(self) -> None:
         if self.config.workers > 1:
             log.warning("workers = %d has no effect yet: one process answers everything", self.config.workers)
-        if self.config.consul is not None and self.config.consul.export:
-            log.warning("consul.export has no effect yet: nothing is registered with the agent")
 
     def _say_what_answers(self) -> None:
         """Lines that answer when they are pasted into a shell."""
@@ -228,7 +227,7 @@ class App:
         writers = self._writers(settings)
         if isinstance(settings, ConsulSettings):
             sinks = dict(zip(settings.datacenters, writers, strict=True))
-            return ConsulSource(settings, sinks, self.catalog)
+            return ConsulSource(settings, sinks, self.catalog, ThisHost(self.registry))
         return CheckedSource(lambda sink: DockerSource(settings, sink), writers[0], self._check_lanes)
 
     def _writers(self, settings: SourceSettings) -> list[Writer]:
@@ -320,8 +319,7 @@ def forwarder_of(config: Config) -> Forwarder:
 
 def sources_of(config: Config) -> tuple[SourceSettings, ...]:
     """What is configured beside static services and registrations."""
-    consul = consul_of(config)
-    return engines_of(config) + ((consul,) if consul else ())
+    return engines_of(config) + ((ConsulSettings.of(config.consul),) if config.consul else ())
 
 
 def source_names(settings: SourceSettings) -> tuple[str, ...]:
@@ -333,32 +331,6 @@ def source_names(settings: SourceSettings) -> tuple[str, ...]:
 def consul_names_of(config: Config, catalog: Catalog) -> ConsulNames | None:
     consul = config.consul
     return None if consul is None else ConsulNames(catalog, only_passing=consul.only_passing)
-
-
-def consul_of(config: Config) -> ConsulSettings | None:
-    """The configured agent."""
-    consul = config.consul
-    if consul is None:
-        return None
-    return ConsulSettings(
-        url=consul.url,
-        token=consul.token.get_secret_value() if consul.token else "",
-        tls_ca=consul.tls_ca,
-        tls_cert=consul.tls_cert,
-        tls_key=consul.tls_key,
-        tls_verify=consul.tls_verify,
-        tls_server_name=consul.tls_server_name,
-        datacenters=(consul.datacenter or HOME, *consul.datacenters),
-        consistency=consul.consistency,
-        only_passing=consul.only_passing,
-        tagged_address=consul.tagged_address or "",
-        namespace=consul.namespace or "",
-        max_watches=consul.max_watches,
-        export=consul.export,
-        export_address=consul.export_address,
-        instance=consul.instance or "",
-        deregister_on_stop=consul.deregister_on_stop,
-    )
 
 
 def engines_of(config: Config) -> tuple[DockerSettings, ...]:

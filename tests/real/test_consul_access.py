@@ -55,7 +55,7 @@ async def test_a_token_decides_what_is_seen_and_losing_it_loses_nothing(
     consul_agents: Callable[..., ConsulAgent], caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = consul_agents("dev", ACL)
-    await asyncio.to_thread(_start_with_acl, agent)
+    await asyncio.to_thread(start_with_acl, agent)
     _register_as_master(agent, "web", "10.0.0.1")
     policy = _policy(agent, READ)
     accessor, secret = _token(agent, policy)
@@ -84,7 +84,7 @@ async def test_a_token_decides_what_is_seen_and_losing_it_loses_nothing(
     assert secret not in caplog.text
 
 
-def _start_with_acl(agent: ConsulAgent) -> None:
+def start_with_acl(agent: ConsulAgent) -> None:
     """Start an agent that tells nobody about its nodes, and wait for its ACL system."""
     agent.launch()
 

@@ -21,7 +21,7 @@ from discoverd.sources.consul.watch import Watch
 from discoverd.supervise import spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from discoverd.catalog import Catalog, Endpoint, Node
     from discoverd.sources.base import Sink
@@ -43,7 +43,17 @@ class Follower:
     ``polled``, ``outages``, ``resets`` of an index.
     """
 
-    def __init__(self, link: Link, datacenter: str, importer: Importer, sink: Sink, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        link: Link,
+        datacenter: str,
+        importer: Importer,
+        sink: Sink,
+        catalog: Catalog,
+        *,
+        detail: Mapping[str, int | str],
+    ) -> None:
+        """``detail`` is more to show in the status, by whoever changes it."""
         self.link, self.name, self.datacenter = link, importer.source, datacenter
         self._importer, self._sink, self._catalog = importer, sink, catalog
         self._held = catalog.follow(datacenter)
@@ -56,6 +66,7 @@ class Follower:
         self._behind: set[Watch[Any]] = set()
         self._poller = Poller(self)
         self._resets = 0
+        self._detail = detail
         self._warned = 0
 
     async def run(self) -> None:
@@ -205,6 +216,7 @@ class Follower:
             polled=len(self._poller),
             outages=self.pulse.outages,
             resets=self._resets,
+            **self._detail,
         )
 
     def _warn_beyond_budget(self) -> None:

@@ -27,7 +27,8 @@ class Importer:
     """Makes instances of one datacenter's endpoints.
 
     ``own`` is (node, exporter) of this discoverd's own exports, which are left out: their
-    containers are known already. ``tagged`` is the tag of an address that goes first.
+    containers are known already. An empty node stands for any. ``tagged`` is the tag of an
+    address that goes first.
     """
 
     source: str
@@ -41,7 +42,7 @@ class Importer:
 
     def _is_own(self, endpoint: Endpoint) -> bool:
         node, exporter = self.own
-        return bool(exporter) and endpoint.node.name == node and (EXPORTER, exporter) in endpoint.meta
+        return bool(exporter) and node in ("", endpoint.node.name) and (EXPORTER, exporter) in endpoint.meta
 
     def _instance(self, endpoint: Endpoint) -> Instance:
         identity = f"{self.datacenter}/{endpoint.node.name}/{endpoint.id}"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from discoverd.config.models import ConsulConfig
 
 #: The datacenter that the agent is in.
 HOME = ""
@@ -37,3 +40,26 @@ class ConsulSettings:
     #: Tells exporters through one agent apart; empty: the agent's node name.
     instance: str = ""
     deregister_on_stop: bool = True
+
+    @classmethod
+    def of(cls, config: ConsulConfig) -> ConsulSettings:
+        """What the configuration says."""
+        return cls(
+            url=config.url,
+            token=config.token.get_secret_value() if config.token else "",
+            tls_ca=config.tls_ca,
+            tls_cert=config.tls_cert,
+            tls_key=config.tls_key,
+            tls_verify=config.tls_verify,
+            tls_server_name=config.tls_server_name,
+            datacenters=(config.datacenter or HOME, *config.datacenters),
+            consistency=config.consistency,
+            only_passing=config.only_passing,
+            tagged_address=config.tagged_address or "",
+            namespace=config.namespace or "",
+            max_watches=config.max_watches,
+            export=config.export,
+            export_address=config.export_address,
+            instance=config.instance or "",
+            deregister_on_stop=config.deregister_on_stop,
+        )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import TYPE_CHECKING
 
 from discoverd.model import SourceState
 from discoverd.sources.consul.errors import ConsulError, DeniedError
+from discoverd.sources.consul.export import Owner
 from discoverd.sources.consul.instances import Importer
 from discoverd.sources.consul.pace import Retry
 from discoverd.sources.consul.settings import HOME
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from discoverd.catalog import Catalog
     from discoverd.sources.base import Sink
+    from discoverd.sources.consul.exporter import ThisHost
     from discoverd.sources.consul.link import Identity, Link
     from discoverd.sources.consul.settings import ConsulSettings
 
@@ -42,8 +45,17 @@ class ConsulSource:
     name = "consul"
     kind = "consul"
 
-    def __init__(self, settings: ConsulSettings, sinks: Mapping[str, Sink], catalog: Catalog) -> None:
-        self._settings, self._sinks, self._catalog = settings, sinks, catalog
+    def __init__(
+        self,
+        settings: ConsulSettings,
+        sinks: Mapping[str, Sink],
+        catalog: Catalog,
+        host: ThisHost | None = None,
+    ) -> None:
+        """``host`` is what is registered with the agent, where the settings say so."""
+        self._settings, self._sinks, self._catalog, self._host = settings, sinks, catalog, host
+        #: What the exporter wants shown beside the status.
+        self._detail: dict[str, int | str] = {}
 
     async def run(self) -> None:
         """Publish until cancelled. An agent that is away, or says no, is a status and never an error."""
@@ -52,26 +64,39 @@ class ConsulSource:
         link = Link(self._settings)
         try:
             identity = await self._identity(link)
+            exporter = self._settings.instance or identity.node or socket.gethostname()
             async with asyncio.TaskGroup() as group:
                 spawn(group, "consul datacenters", self._watch_datacenters(link))
                 for datacenter, sink in self._sinks.items():
-                    follow = self._follow(link, identity, datacenter, sink)
+                    follow = self._follow(link, identity, exporter, datacenter, sink)
                     spawn(group, source_name(datacenter), follow)
+                if self._settings.export and self._host is not None:
+                    spawn(group, "consul export", self._export(link, exporter, self._host))
         finally:
             await link.close()
 
-    async def _follow(self, link: Link, identity: Identity, datacenter: str, sink: Sink) -> None:
+    async def _follow(
+        self, link: Link, identity: Identity, exporter: str, datacenter: str, sink: Sink
+    ) -> None:
         from discoverd.sources.consul.follow import Follower
 
         settings, where = self._settings, datacenter or identity.datacenter
         importer = Importer(
             source_name(datacenter),
             where,
-            own=(identity.node, settings.instance or identity.node) if settings.export else ("", ""),
+            own=(identity.node, exporter) if settings.export else ("", ""),
             only_passing=settings.only_passing,
             tagged=settings.tagged_address,
         )
-        await Follower(link, where, importer, sink, self._catalog).run()
+        detail = self._detail if datacenter == HOME else {}
+        await Follower(link, where, importer, sink, self._catalog, detail=detail).run()
+
+    async def _export(self, link: Link, exporter: str, host: ThisHost) -> None:
+        from discoverd.sources.consul.exporter import Exporter
+
+        settings = self._settings
+        owner = Owner(exporter, containers=settings.export_address == "container")
+        await Exporter(link.control, host, owner, self._detail, leave=settings.deregister_on_stop).run()
 
     async def _identity(self, link: Link) -> Identity:
         """Who the agent is, once it says so; the first trouble and each different one is logged."""
