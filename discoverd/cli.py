@@ -209,6 +209,22 @@ def deregister(*, ident: str, token: str | None, url: str | None, as_json: bool)
         _print({"id": ident})
 
 
+@cli.command()
+@config_flags
+@server_flags
+def doctor(*, url: str | None, as_json: bool, **flags: Any) -> None:
+    """Check what usually goes wrong, and say how to mend it."""
+    from discoverd.commands import doctor as command
+
+    config = _configuration(flags)
+    with _asking(url) as client:
+        reached, findings = command.examine(config, client)
+    _print([finding.as_json() for finding in findings] if as_json else command.table(findings))
+    if not reached:
+        sys.exit(2)
+    sys.exit(1 if any(finding.verdict == command.PROBLEM for finding in findings) else 0)
+
+
 @contextmanager
 def _asking(url: str | None, token: str | None = None) -> Iterator[Client]:
     """A client of the running server; what goes wrong between them ends the command."""
