@@ -237,7 +237,8 @@ class Connection(asyncio.Protocol):
             question, opt = packet[HEADER_SIZE:-OPT_SIZE], known[0]
         ring = store.rings.get(question.lower())
         if ring is None:
-            return None
+            denial = fastpath.reply(store, packet, self._peer)
+            return None if denial is None else packet[:2] + denial
         headers, following, size = ring
         if size > self._whole_below or headers[0][0] & TC_BIT:
             return None  # over UDP something of it may have been left out
