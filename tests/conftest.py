@@ -5,6 +5,7 @@ The last lines say which suites were skipped and why, and what was measured.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -20,8 +21,16 @@ REPO = Path(__file__).resolve().parents[1]
 if str(REPO) not in sys.path:
     sys.path.insert(0, str(REPO))
 
+DEFAULTS = ((signal.SIGQUIT, signal.SIG_DFL), (signal.SIGHUP, signal.SIG_DFL))
 #: ``record_property("measured ...", value)`` puts a figure into the last lines.
 MEASURED = "measured "
+
+
+def pytest_configure() -> None:
+    """What a job in the background or nohup ignores, the programs under test would ignore as well."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), *DEFAULTS):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
