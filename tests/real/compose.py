@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 #: Debian 12's own package is Compose 1; this one is a static plugin that runs there as well.
 PLUGIN_SUITE = "trixie"
 PLUGIN = "usr/libexec/docker/cli-plugins/docker-compose"
-#: Seconds for one compose command, a build included.
-TIMEOUT = 280.0
+#: Seconds for one compose command: a build, or hundreds of containers on a busy machine.
+TIMEOUT = 900.0
 
 
 def plugin_environment() -> dict[str, str]:
