@@ -73,6 +73,7 @@ def write(folder: Path, results: Sequence[Result], effort: Effort, notes: Sequen
     for result in results:
         parts += [_section(table) for table in result.tables]
         parts += [f"{note}." for note in result.notes]
+        parts += [f"**Failed:** {fault}." for fault in result.faults]
     page = folder / "README.md"
     page.write_text("\n\n".join(part.strip() for part in parts) + "\n", encoding="utf-8")
     return page
@@ -105,5 +106,6 @@ def _machine(effort: Effort) -> str:
     return (
         f"{day}, {model} with {cores} usable cores, Linux {platform.release()},"
         f" Python {platform.python_version()}; server {where};"
-        f" {effort.rounds} rounds of {effort.seconds:g} s for each server and load."
+        f" {effort.rounds} rounds of {effort.seconds:g} s for each server and load;"
+        f" load average at the end {os.getloadavg()[1]:.1f}, some 2 of it the benchmark's own."
     )
