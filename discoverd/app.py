@@ -24,40 +24,40 @@ from discoverd.dns.handler import Handler
 from discoverd.host import HostAddresses
 from discoverd.http.api import Api, Parts
 from discoverd.http.doh import exchange
-from discoverd.http.guard import Access
-from discoverd.ledger import LedgerError, open_ledger
 from discoverd.metrics import Metrics
 from discoverd.registry import Change, Registry, Writer
-from discoverd.resolver.consul import ConsulNames
-from discoverd.resolver.forward import Forwarder, Upstream
-from discoverd.resolver.local import Local, Settings
-from discoverd.resolver.select import Policy
-from discoverd.sources.consul import ConsulSettings, ConsulSource, source_name
-from discoverd.sources.docker import DockerSettings, DockerSource, distinct
+from discoverd.resolver.local import Local
+from discoverd.sources.consul import ConsulSettings, ConsulSource
+from discoverd.sources.docker import DockerSource
 from discoverd.sources.leases import FullError, LeaseSource, NotKeptError
 from discoverd.sources.static import StaticSource
 from discoverd.supervise import keep_running, spawn
 from discoverd.thishost import ThisHost
 from discoverd.views import Views
+from discoverd.wiring import (
+    StartError,
+    access_of,
+    consul_names_of,
+    forwarder_of,
+    hosts_of,
+    ledger_of,
+    settings_of,
+    source_names,
+    sources_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from discoverd.config import Config, Endpoint
-    from discoverd.ledger import Ledger
+    from discoverd.config import Config
     from discoverd.model import IPAddress
     from discoverd.sources.base import Source
-
-    SourceSettings = DockerSettings | ConsulSettings
+    from discoverd.wiring import SourceSettings
 
 log = logging.getLogger("discoverd")
 
 #: Seconds that questions under way have to be answered once the server is told to stop.
 LAST_ANSWERS_SECONDS = 2.0
-
-
-class StartError(Exception):
-    """The server cannot start on this machine; the text is one line that says why and what to do."""
 
 
 async def run(config: Config, *, reload: Callable[[], Config]) -> None:
@@ -277,81 +277,3 @@ class App:
 
     def _may_recurse(self, asker: IPAddress) -> bool:
         return self.forwarding.possible and any(asker in network for network in self.config.forward.allow)
-
-
-def settings_of(config: Config) -> Settings:
-    """What of the configuration decides answers."""
-    return Settings(
-        domains=config.domains,
-        ttl=config.ttl,
-        negative_ttl=config.dns.negative_ttl,
-        bare_names=config.dns.bare_names,
-        policy=Policy(strict=config.scope == "strict", fail_open=config.health.when_none == "all"),
-    )
-
-
-def access_of(config: Config) -> Access:
-    """Who may change something over HTTP."""
-    token, endpoint = config.http.token, config.http.listen
-    beyond = endpoint is not None and not endpoint.is_loopback
-    return Access(token.get_secret_value() if token else None, beyond)
-
-
-def ledger_of(config: Config) -> Ledger | None:
-    """Where registrations are kept; None for memory. Raises StartError for a place that was asked for."""
-    if config.state_dir is None:
-        return None
-    try:
-        return open_ledger(config.state_dir)
-    except LedgerError as error:
-        if config.origins.get(("state_dir",), "default") != "default":
-            raise StartError(str(error)) from None
-        log.warning("%s; until then they are kept in memory only", error)
-        return None
-
-
-def forwarder_of(config: Config) -> Forwarder:
-    zones = {
-        name: [Upstream(s.host, s.port) for s in servers] for name, servers in config.forward.zones.items()
-    }
-    return Forwarder([Upstream(s.host, s.port) for s in config.forward.upstreams], zones)
-
-
-def sources_of(config: Config) -> tuple[SourceSettings, ...]:
-    """What is configured beside static services and registrations."""
-    return engines_of(config) + ((ConsulSettings.of(config.consul),) if config.consul else ())
-
-
-def source_names(settings: SourceSettings) -> tuple[str, ...]:
-    if isinstance(settings, ConsulSettings):
-        return tuple(source_name(datacenter) for datacenter in settings.datacenters)
-    return (f"docker/{settings.name}",)
-
-
-def consul_names_of(config: Config, catalog: Catalog) -> ConsulNames | None:
-    consul = config.consul
-    return None if consul is None else ConsulNames(catalog, only_passing=consul.only_passing)
-
-
-def engines_of(config: Config) -> tuple[DockerSettings, ...]:
-    """The configured engines, each under a name of its own."""
-    return distinct(
-        DockerSettings(
-            url=engine.url,
-            name=engine.name or "",
-            host_address=engine.host_address,
-            tls_ca=engine.tls_ca,
-            tls_cert=engine.tls_cert,
-            tls_key=engine.tls_key,
-            tls_verify=engine.tls_verify,
-            only_enabled=engine.only_enabled,
-            names=engine.names,
-            resync_seconds=engine.resync_seconds,
-        )
-        for engine in config.docker
-    )
-
-
-def hosts_of(endpoint: Endpoint) -> tuple[str, ...]:
-    """The addresses to bind for one ``--listen``: ``:53`` is both wildcards."""
-    return (endpoint.host,) if endpoint.ip is not None else ("0.0.0.0", "::")  # noqa: S104 - as asked for

@@ -53,6 +53,7 @@ def config_flags(command: Callable[..., None]) -> Callable[..., None]:
 def serve(**flags: Any) -> None:
     """Answer DNS questions until told to stop."""
     from discoverd import app
+    from discoverd.wiring import StartError
     from discoverd.privileges import use_what_is_allowed
 
     config = _configuration(flags)
@@ -62,7 +63,7 @@ def serve(**flags: Any) -> None:
     use_what_is_allowed(engine.url.removeprefix("unix://") for engine in config.docker)
     try:
         asyncio.run(app.run(config, reload=lambda: load(flags, os.environ, Path.cwd())))
-    except app.StartError as error:
+    except StartError as error:
         _stop(1, str(error))
 
 

@@ -12,9 +12,10 @@ import dns.message
 import dns.rcode
 import pytest
 
-from discoverd.app import App, StartError, engines_of, hosts_of
+from discoverd.app import App
 from discoverd.config import load
 from discoverd.config.endpoints import parse_listen
+from discoverd.wiring import StartError, engines_of, hosts_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -29,6 +29,7 @@ ORDER = (
     FOUNDATION,
     {"resolver", "sources"},
     {"checks", "dns", "http", "metrics"},
+    {"wiring"},
     {"app"},
     {"commands", "cli", "__main__"},
 )

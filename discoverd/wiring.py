@@ -1,0 +1,106 @@
+"""The configuration to what each part is given. Pure but for opening the state directory."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from discoverd.http.guard import Access
+from discoverd.ledger import LedgerError, open_ledger
+from discoverd.resolver.consul import ConsulNames
+from discoverd.resolver.forward import Forwarder, Upstream
+from discoverd.resolver.local import Settings
+from discoverd.resolver.select import Policy
+from discoverd.sources.consul import ConsulSettings, source_name
+from discoverd.sources.docker import DockerSettings, distinct
+
+if TYPE_CHECKING:
+    from discoverd.catalog import Catalog
+    from discoverd.config import Config, Endpoint
+    from discoverd.ledger import Ledger
+
+    SourceSettings = DockerSettings | ConsulSettings
+
+log = logging.getLogger("discoverd")
+
+
+class StartError(Exception):
+    """The server cannot start on this machine; the text is one line that says why and what to do."""
+
+
+def settings_of(config: Config) -> Settings:
+    """What of the configuration decides answers."""
+    return Settings(
+        domains=config.domains,
+        ttl=config.ttl,
+        negative_ttl=config.dns.negative_ttl,
+        bare_names=config.dns.bare_names,
+        policy=Policy(strict=config.scope == "strict", fail_open=config.health.when_none == "all"),
+    )
+
+
+def access_of(config: Config) -> Access:
+    """Who may change something over HTTP."""
+    token, endpoint = config.http.token, config.http.listen
+    beyond = endpoint is not None and not endpoint.is_loopback
+    return Access(token.get_secret_value() if token else None, beyond)
+
+
+def ledger_of(config: Config) -> Ledger | None:
+    """Where registrations are kept; None for memory. Raises StartError for a place that was asked for."""
+    if config.state_dir is None:
+        return None
+    try:
+        return open_ledger(config.state_dir)
+    except LedgerError as error:
+        if config.origins.get(("state_dir",), "default") != "default":
+            raise StartError(str(error)) from None
+        log.warning("%s; until then they are kept in memory only", error)
+        return None
+
+
+def forwarder_of(config: Config) -> Forwarder:
+    zones = {
+        name: [Upstream(s.host, s.port) for s in servers] for name, servers in config.forward.zones.items()
+    }
+    return Forwarder([Upstream(s.host, s.port) for s in config.forward.upstreams], zones)
+
+
+def sources_of(config: Config) -> tuple[SourceSettings, ...]:
+    """What is configured beside static services and registrations."""
+    return engines_of(config) + ((ConsulSettings.of(config.consul),) if config.consul else ())
+
+
+def source_names(settings: SourceSettings) -> tuple[str, ...]:
+    if isinstance(settings, ConsulSettings):
+        return tuple(source_name(datacenter) for datacenter in settings.datacenters)
+    return (f"docker/{settings.name}",)
+
+
+def consul_names_of(config: Config, catalog: Catalog) -> ConsulNames | None:
+    consul = config.consul
+    return None if consul is None else ConsulNames(catalog, only_passing=consul.only_passing)
+
+
+def engines_of(config: Config) -> tuple[DockerSettings, ...]:
+    """The configured engines, each under a name of its own."""
+    return distinct(
+        DockerSettings(
+            url=engine.url,
+            name=engine.name or "",
+            host_address=engine.host_address,
+            tls_ca=engine.tls_ca,
+            tls_cert=engine.tls_cert,
+            tls_key=engine.tls_key,
+            tls_verify=engine.tls_verify,
+            only_enabled=engine.only_enabled,
+            names=engine.names,
+            resync_seconds=engine.resync_seconds,
+        )
+        for engine in config.docker
+    )
+
+
+def hosts_of(endpoint: Endpoint) -> tuple[str, ...]:
+    """The addresses to bind for one ``--listen``: ``:53`` is both wildcards."""
+    return (endpoint.host,) if endpoint.ip is not None else ("0.0.0.0", "::")  # noqa: S104 - as asked for
