@@ -53,8 +53,8 @@ def config_flags(command: Callable[..., None]) -> Callable[..., None]:
 def serve(**flags: Any) -> None:
     """Answer DNS questions until told to stop."""
     from discoverd import app
-    from discoverd.wiring import StartError
     from discoverd.privileges import use_what_is_allowed
+    from discoverd.wiring import StartError
 
     config = _configuration(flags)
     log.set_up(config.log.level, config.log.format)
