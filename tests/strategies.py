@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SERVICES = ["web", "db", "shop"]
 SCOPES = ["", "shop", "blog"]
 NETS = ["shop_default", "edge", "shop"]
-EXTRA = ["web.shop", "all.web", "*.a", "b.a", "x.b.a", "www", "db"]
+EXTRA = ["web.shop", "all.web", "x.all.web", "*.a", "b.a", "x.b.a", "www", "db"]
 FREE = ["192.0.2.1", "2001:db8::1"]
 TAGS = ["web", "all", "v1", "2"]
 PORTS = [Port(80), Port(8080, published=80), Port(53, "udp"), Port(9000, name="ui", published=32768)]

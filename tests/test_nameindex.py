@@ -124,6 +124,22 @@ def test_all_goes_before_a_tag_and_behind_a_name_that_somebody_gave() -> None:
     assert index.ids("all.web") == [named.id]
 
 
+def test_all_rests_on_its_service_also_where_it_is_but_between() -> None:
+    index = Index(static("x", "192.0.2.1", extra_names=("x.all.web",)))
+    found = index.names.find("all.web")
+    assert found.exists
+    assert not found.bindings
+    assert set(found.depends) == {"all.web", "web"}
+    index.put(WEB1)
+    assert index.ids("all.web") == ["shop-web-1"]
+
+
+def test_a_covered_name_rests_on_all_between_it_and_its_wildcard() -> None:
+    found = Index(WILD).names.find("one.two.a")
+    assert set(found.depends) == {"one.two.a", "two.a", "a", "*.a"}
+    assert set(Index().names.find("one.two").depends) == {"one.two", "two", "*"}
+
+
 WILD = static("wild", "192.0.2.1", extra_names=("*.a", "x.b.a"))
 
 
