@@ -135,8 +135,9 @@ class Fastpath:
         #: An asker's address as text to its store.
         self.askers: dict[str, Store] = {}
         #: The same for a batch, by address as it stands in a sockaddr (:func:`sockaddr_key`): to the
-        #: exact queries alone.
+        #: exact queries alone, and to the store with the address as text.
         self.exact: dict[int | bytes, dict[bytes, Iterator[bytes]]] = {}
+        self.placed: dict[int | bytes, tuple[Store, str]] = {}
         self._stores: dict[tuple[View, bool], Store] = {}
         self._dependents: defaultdict[str, set[tuple[Store, bytes]]] = defaultdict(set)
         #: The OPT records of queries to (the OPT to answer with, the asker's size limit); where the
@@ -198,10 +199,10 @@ class Fastpath:
 
     def remember_asker(self, address: IPAddress, text: str, store: Store) -> None:
         if len(self.askers) >= ASKERS_MOST:
-            self.askers.clear()
-            self.exact.clear()
+            self._forget_askers()
         self.askers[text] = store
-        self.exact[sockaddr_key(address)] = store.exact
+        key = sockaddr_key(address)
+        self.exact[key], self.placed[key] = store.exact, (store, text)
 
     def learn_opt(self, record: bytes, answer: bytes, limit: int) -> None:
         """Keep how to answer an OPT record; ``limit`` is the asker's, in octets.
@@ -235,15 +236,21 @@ class Fastpath:
         """Forget whose addresses these were as askers, and their reverse names."""
         for address in addresses:
             self.askers.pop(str(address), None)
-            self.exact.pop(sockaddr_key(address), None)
+            key = sockaddr_key(address)
+            self.exact.pop(key, None)
+            self.placed.pop(key, None)
             self.drop((address.reverse_pointer,))
 
     def clear(self) -> None:
         """Forget everything: networks, views or the state of a source changed."""
-        self.askers.clear()
-        self.exact.clear()
+        self._forget_askers()
         self._stores.clear()
         self._dependents.clear()
+
+    def _forget_askers(self) -> None:
+        self.askers.clear()
+        self.exact.clear()
+        self.placed.clear()
 
 
 def sockaddr_key(address: IPAddress) -> int | bytes:

@@ -18,7 +18,7 @@ from discoverd.dns.mmsg import CONTROL_SLOT, NAME_SLOT, OVERFLOW, REPLY_SLOT, SL
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from discoverd.dns.handler import Handler
 
@@ -117,7 +117,7 @@ class UdpEndpoint:
                 self._send(packet[:2] + reply, ancillary, peer)
 
     def _answer(self, packet: bytes, peer: Peer, ancillary: Ancillary) -> bytes | None:
-        """The reply behind its id: by a ring, else the long way; None where there is none (yet)."""
+        """The reply behind its id: by a ring, else by the handler."""
         handler = self._handler
         store = handler.fastpath.askers.get(peer[0])
         if store is not None:
@@ -125,9 +125,15 @@ class UdpEndpoint:
             if reply is not None:
                 self.fast += 1
                 return reply
+        return self._answer_slowly(packet, peer, ancillary)
+
+    def _answer_slowly(self, packet: bytes, peer: Peer, ancillary: Ancillary) -> bytes | None:
+        """The handler's reply behind its id; None where there is none (yet)."""
         self.slow += 1
+        handler = self._handler
         own = self._bound or asked_address(ancillary)
-        full = handler.handle(packet, store or handler.place(peer[0], own), own, peer[0])
+        store = handler.fastpath.askers.get(peer[0]) or handler.place(peer[0], own)
+        full = handler.handle(packet, store, own, peer[0])
         if isinstance(full, Foreign):
             self._forward(full, lambda answer: self._send(answer, ancillary, peer))
             return None
@@ -170,12 +176,13 @@ class BatchedEndpoint(UdpEndpoint):
         lengths = batch.lengths[:count].tolist()
         raw = bytes(batch.queries[: SLOT * count])
         queries = [raw[at : at + length - 2] for at, length in zip(self._starts, lengths, strict=False)]
-        stores = list(map(exact.get, self._askers(count), repeat(_NOBODY)))
+        askers = self._askers(count)
+        stores = list(map(exact.get, askers, repeat(_NOBODY)))
         rings = list(map(dict.get, stores, queries, repeat(_MISS)))
         replies: list[Any] = list(map(next, rings))
         missed = replies.count(None)
         self.fast += count - missed
-        holes = self._answer_misses(replies, queries, lengths) if missed else []
+        holes = self._answer_misses(replies, queries, lengths, askers) if missed else []
         # each reply is an address and a size, side by side
         words = memoryview(b"".join(replies)).cast("Q")
         batch.bases[:count], batch.sizes[:count] = words[::2], words[1::2]
@@ -191,17 +198,24 @@ class BatchedEndpoint(UdpEndpoint):
         raw = bytes(self._batch.sockaddrs[: NAME_SLOT * count])
         return [raw[at + 8 : at + 24] for at in range(0, NAME_SLOT * count, NAME_SLOT)]
 
-    def _answer_misses(self, replies: list[Any], queries: list[bytes], lengths: list[int]) -> list[int]:
+    def _answer_misses(
+        self, replies: list[Any], queries: list[bytes], lengths: list[int], askers: Sequence[int | bytes]
+    ) -> list[int]:
         """Answer one by one what is not kept exactly; returns which datagrams get no reply now."""
         holes: list[int] = []
-        batch = self._batch
+        batch, fastpath = self._batch, self._handler.fastpath
         for i, reply in enumerate(replies):
             if reply is not None:
                 continue
             packet = bytes(batch.ids[2 * i : 2 * i + 2]) + queries[i]
             if lengths[i] > SLOT + 2:
                 packet = self._long_packet(i, lengths[i])
-            answer = self._answer(packet, self._peer(i), self._ancillary(i))
+            placed = fastpath.placed.get(askers[i])
+            answer = fastpath.reply(placed[0], packet, placed[1]) if placed is not None else None
+            if answer is not None:
+                self.fast += 1
+            else:  # only now is it worth knowing who asked, and where
+                answer = self._answer_slowly(packet, self._peer(i), self._ancillary(i))
             if answer is None or len(answer) > REPLY_SLOT:
                 holes.append(i)
                 replies[i] = b"\0" * 16
