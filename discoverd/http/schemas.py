@@ -48,7 +48,10 @@ def choice(values: Any) -> Schema:
 
 
 STRING = text()
-RECORD_TYPE = {"anyOf": [{"enum": [*TYPES]}, {"pattern": "^TYPE([1-5][0-9]{0,4}|[6-9][0-9]{0,3}|0)$"}]}
+RECORD_TYPE = {
+    "type": "string",
+    "anyOf": [{"enum": [*TYPES]}, {"pattern": "^TYPE([1-5][0-9]{0,4}|[6-9][0-9]{0,3}|0)$"}],
+}
 NUMBER = {"type": "number"}
 TEXTS = {"type": "object", "additionalProperties": STRING}
 ADDRESS_TEXT = {
