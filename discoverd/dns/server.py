@@ -139,8 +139,9 @@ class DnsServer:
         """Close everything, after the replies that are being written have left."""
         for datagrams in self.udp:
             datagrams.close()
-        for stream in self.tcp:
-            await stream.stop()
+        async with asyncio.TaskGroup() as group:
+            for stream in self.tcp:
+                group.create_task(stream.stop(), name="stop TCP")
 
 
 def _finished(forward: Forward) -> Forward:
