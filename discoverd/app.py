@@ -136,7 +136,7 @@ class App:
             await self.leases.close()
             raise StartError(str(error)) from None
         self.server = dns.DnsServer(self.listeners, self.handler, self.forwarding.take)
-        await self._start_http(Metrics(self.registry, self.server))
+        await self._start_http(Metrics(self.registry, self.server, self.leases))
         # what was made so far stays for good: the collector need not look at it again (1-3% a question)
         gc.freeze()
         await self.server.start()
@@ -171,6 +171,7 @@ class App:
             ),
             access_of(self.config),
         )
+        metrics.requests, metrics.streams = api.requests.counts, api.events.clients
         self._runner = web.AppRunner(
             api.application(), access_log=None, handle_signals=False, shutdown_timeout=1
         )

@@ -7,22 +7,27 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from discoverd import __version__
 from discoverd.model import SourceState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from prometheus_client.metrics_core import Metric
 
     from discoverd.dns.server import DnsServer
     from discoverd.registry import Registry
+    from discoverd.sources.leases import LeaseSource
 
 
 class Metrics:
     """Collects from the registry and the server when asked, so that counting costs nothing in between."""
 
-    def __init__(self, registry: Registry, server: DnsServer) -> None:
-        self._registry, self._server = registry, server
+    def __init__(self, registry: Registry, server: DnsServer, leases: LeaseSource) -> None:
+        self._registry, self._server, self._leases = registry, server, leases
+        #: Of the HTTP side, where there is one: answers by (route, method, status), open event streams.
+        self.requests: Mapping[tuple[str, str, int], int] = {}
+        self.streams: Collection[object] = ()
         self._collectors = CollectorRegistry(auto_describe=False)
         self._collectors.register(self)
 
@@ -31,8 +36,13 @@ class Metrics:
         return generate_latest(self._collectors)
 
     def collect(self) -> Iterator[Metric]:
+        build = GaugeMetricFamily("discoverd_build_info", "1 for the version that runs.", labels=["version"])
+        build.add_metric([__version__], 1)
+        yield build
         yield from self._of_server()
         yield from self._of_registry()
+        yield from self._of_leases()
+        yield from self._of_http()
 
     def _of_server(self) -> Iterator[Metric]:
         queries = CounterMetricFamily("discoverd_dns_udp_queries", "UDP queries by path.", labels=["path"])
@@ -78,4 +88,26 @@ class Metrics:
             "discoverd_registry_mass_removals",
             "Refreshes that removed most of a large source at once.",
             value=self._registry.mass_removals,
+        )
+        yield GaugeMetricFamily(
+            "discoverd_registry_names", "Names that have instances.", value=len(self._registry.names)
+        )
+
+    def _of_leases(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "discoverd_leases", "Registered instances with a lease.", value=self._leases.leases
+        )
+        yield CounterMetricFamily(
+            "discoverd_leases_expired", "Leases that ended without a renewal.", value=self._leases.expired
+        )
+
+    def _of_http(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "discoverd_http_requests", "HTTP requests answered.", labels=["route", "method", "status"]
+        )
+        for (route, method, status), count in sorted(self.requests.items()):
+            requests.add_metric([route, method, str(status)], count)
+        yield requests
+        yield GaugeMetricFamily(
+            "discoverd_http_event_streams", "Open event streams.", value=len(self.streams)
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from discoverd.http.count import Requests
 from discoverd.http.doh import DnsQuery
 from discoverd.http.errors import errors
 from discoverd.http.events import Events
@@ -49,6 +50,7 @@ class Api:
     def __init__(self, parts: Parts, access: Access) -> None:
         registry, local = parts.registry, parts.local
         self._access = access
+        self.requests = Requests()
         self.events = Events(registry, local)
         self._groups = (
             Status(registry, parts.metrics),
@@ -60,7 +62,9 @@ class Api:
         )
 
     def application(self) -> web.Application:
-        app = web.Application(middlewares=[errors, guard(self._access)], client_max_size=BODY_MOST)
+        app = web.Application(
+            middlewares=[self.requests.middleware(), errors, guard(self._access)], client_max_size=BODY_MOST
+        )
         for group in self._groups:
             app.add_routes(group.routes())
         app.add_routes([web.get("/v1/openapi.json", self.openapi)])
