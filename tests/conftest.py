@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -20,6 +21,10 @@ REPO = Path(__file__).resolve().parents[1]
 # Helpers are imported as tests.<module>, whichever way pytest was started.
 if str(REPO) not in sys.path:
     sys.path.insert(0, str(REPO))
+
+# How long an example takes says more of the machine's other work than of the code.
+settings.register_profile("discoverd", deadline=None)
+settings.load_profile("discoverd")
 
 DEFAULTS = ((signal.SIGQUIT, signal.SIG_DFL), (signal.SIGHUP, signal.SIG_DFL))
 #: ``record_property("measured ...", value)`` puts a figure into the last lines.

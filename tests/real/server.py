@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LISTENING = re.compile(r"(dns|http)://(\[[^\]]+\]|[^:\s/\"]+):(\d+)")
-START_TIMEOUT = 30.0
+START_TIMEOUT = 90.0  # seconds; a second or two, but for what else a machine does
 #: The contract: SIGTERM ends it within 5 s; a busy machine gets as much again.
 STOP_TIMEOUT = 10.0
 
