@@ -76,7 +76,7 @@ class Services:
             name = self._relative(service)
             instances = [i for i in instances if name in (i.service, f"{i.service}.{i.scope}")]
         view = self._views.of(peer(request))
-        return web.json_response(targets(instances, view, port))
+        return web.json_response(targets(instances, view, port, self._local.hosts))
 
     def _relative(self, name: str) -> str:
         name = name.lower().rstrip(".")

@@ -11,22 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 from discoverd.nameindex import Found
 from discoverd.naming import Binding, Kind
-from discoverd.resolver.select import Policy, select
+from discoverd.resolver.select import Policy, nowhere, select
 from discoverd.resolver.services import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from discoverd.model import Instance
-    from discoverd.resolver.select import Chosen
+    from discoverd.resolver.select import Chosen, Hosts
     from discoverd.views import View
 
 PREFIX = "__meta_discoverd_"
 
 
-def targets(instances: Iterable[Instance], view: View, port: str | None = None) -> list[dict[str, Any]]:
+def targets(
+    instances: Iterable[Instance], view: View, port: str | None = None, hosts: Hosts = nowhere
+) -> list[dict[str, Any]]:
     """One group for each TCP port of each running instance, whatever its health: what is unwell is
-    what one wants to see. ``port`` (number or name) picks one; addresses are those of the view.
+    what one wants to see. ``port`` (number or name) picks one; addresses are those of the view,
+    ``hosts`` those of what uses its host's network stack.
     """
 
     def key(value: Instance) -> tuple[str, str]:
@@ -37,7 +40,7 @@ def targets(instances: Iterable[Instance], view: View, port: str | None = None) 
     for _, members in groupby(serving, key):
         bindings = tuple(Binding(i, Kind.SERVICE) for i in members)
         found = Found(bindings, exists=True, depends=(), any_health=True)
-        for choice in select(found, view, Policy()).chosen:
+        for choice in select(found, view, Policy(), hosts).chosen:
             groups.extend(_of(choice, port or None))
     return groups
 
