@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.http.have import or_skip
-from tests.real.debian import codename, fetch
+from tests.real.debian import REPO, codename, fetch
 from tests.real.rest import request
 from tests.real.server import Server
 
@@ -92,3 +92,15 @@ def test_promtool_finds_nothing_to_say(exposed: str) -> None:
         [promtool, "check", "metrics"], input=exposed, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_alert_rules_are_about_metrics_that_exist(exposed: str) -> None:
+    rules = REPO / "examples" / "alerts.yml"
+    used = set(re.findall(r"discoverd_[a-z_]+", rules.read_text()))
+    assert used
+    assert used <= set(re.findall(r"^discoverd_[a-z_]+", exposed, re.MULTILINE))
+    with or_skip():
+        promtool = fetch("prometheus", codename()) / "usr" / "bin" / "promtool"
+    done = subprocess.run([promtool, "check", "rules", rules], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 rules found" in done.stdout

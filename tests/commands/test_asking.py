@@ -180,6 +180,16 @@ def test_a_second_snapshot_is_told_as_changes() -> None:
     assert state.matching("we") == []
 
 
+@pytest.mark.parametrize(("shell", "place"), [("bash", "1"), ("zsh", "1"), ("fish", "exp")])
+def test_shells_complete(run: Run, shell: str, place: str) -> None:
+    script = run(_DISCOVERD_COMPLETE=f"{shell}_source")
+    assert script.returncode == 0
+    assert "_DISCOVERD_COMPLETE" in script.stdout
+    words = {"COMP_WORDS": "discoverd exp", "COMP_CWORD": place}
+    offered = run(_DISCOVERD_COMPLETE=f"{shell}_complete", **words)
+    assert "explain" in offered.stdout
+
+
 # -- tables ------------------------------------------------------------------------------------------
 
 HOSTILE = "a\x1b[31m\nb\u202e"
