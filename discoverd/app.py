@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from discoverd import __version__
-from discoverd.catalog import Catalog
+from discoverd.catalog import Catalog, Lookup
 from discoverd.checks import LANES, CheckedSource
 from discoverd.config import ConfigError
 from discoverd.dns import server as dns
@@ -27,7 +27,8 @@ from discoverd.http.doh import exchange
 from discoverd.metrics import Metrics
 from discoverd.registry import Change, Registry, Writer
 from discoverd.resolver.local import Local
-from discoverd.sources.consul import ConsulSettings, ConsulSource
+from discoverd.resolver.outcome import Fail
+from discoverd.sources.consul import ConsulError, ConsulSettings, ConsulSource
 from discoverd.sources.docker import DockerSource
 from discoverd.sources.leases import FullError, LeaseSource, NotKeptError
 from discoverd.sources.static import StaticSource
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
     from discoverd.config import Config
     from discoverd.model import IPAddress
+    from discoverd.resolver.outcome import Outcome, Question
     from discoverd.sources.base import Source
     from discoverd.wiring import SourceSettings
 
@@ -95,7 +97,7 @@ class App:
         self.local.hosts = self.views.host_of
         cookies = Cookies()
         self.fastpath = Fastpath(config.dns.udp_size, deny=Denial(self.local).soa, cookie=cookies.answer)
-        self.forwarding = Forwarding(forwarder_of(config))
+        self.forwarding = Forwarding(forwarder_of(config), self._look_up)
         self.handler = Handler(
             self.local,
             self.views,
@@ -111,6 +113,7 @@ class App:
         self.catalog = Catalog()
         self.catalog.subscribe(self.fastpath.drop)
         self.local.consul = consul_names_of(config, self.catalog)
+        self._consul: ConsulSource | None = None
         self._wanted_sources = sources_of(config)
         self._check_lanes = asyncio.Semaphore(LANES)
         self._sources: dict[SourceSettings, asyncio.Task[None]] = {}
@@ -228,7 +231,8 @@ class App:
         writers = self._writers(settings)
         if isinstance(settings, ConsulSettings):
             sinks = dict(zip(settings.datacenters, writers, strict=True))
-            return ConsulSource(settings, sinks, self.catalog, ThisHost(self.registry))
+            self._consul = ConsulSource(settings, sinks, self.catalog, ThisHost(self.registry))
+            return self._consul
         return CheckedSource(lambda sink: DockerSource(settings, sink), writers[0], self._check_lanes)
 
     def _writers(self, settings: SourceSettings) -> list[Writer]:
@@ -275,6 +279,16 @@ class App:
 
     def _may_transfer(self, asker: IPAddress) -> bool:
         return any(asker in network for network in self.config.dns.allow_transfer)
+
+    async def _look_up(self, question: Question, lookup: object) -> Outcome:
+        """Answer what only Consul's agent knows by asking it."""
+        names = self.local.consul
+        if names is None or self._consul is None or not isinstance(lookup, Lookup):
+            return Fail("no Consul agent is followed")
+        try:
+            return names.answer(question, lookup, await self._consul.look_up(lookup))
+        except ConsulError as error:
+            return Fail(str(error))
 
     def _may_recurse(self, asker: IPAddress) -> bool:
         return self.forwarding.possible and any(asker in network for network in self.config.forward.allow)

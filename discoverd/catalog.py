@@ -62,6 +62,29 @@ class Endpoint:
         return self.status is Status.PASSING or (self.status is Status.WARNING and not only_passing)
 
 
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What a name asks for, in lower case. ``kind`` is service, connect, ingress, node, query or addr."""
+
+    kind: str
+    name: str
+    datacenter: str
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What the agent itself said to a lookup: endpoints or a node, and for how many seconds that holds.
+
+    A prepared query may have been answered by another datacenter than it was asked for.
+    """
+
+    datacenter: str
+    endpoints: tuple[Endpoint, ...] = ()
+    node: Node | None = None
+    ttl: int = 0
+
+
 @dataclass(slots=True)
 class Datacenter:
     """What is known of one datacenter that is followed. Keys are names in lower case."""

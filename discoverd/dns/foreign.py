@@ -14,12 +14,23 @@ from discoverd.dns import message
 from discoverd.dns.message import HEADER, HEADER_SIZE, OPT_SIZE, MalformedError, skip_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from discoverd.dns.message import Query
+    from discoverd.resolver.outcome import Outcome
 
 #: What of a query's flags means something to a resolver: RD, AD (RFC 6840 section 5.7), CD.
 PASSED_ON: Final = message.RD | 0x30
 #: Where the upper bits of a reply's rcode stand in OPT.
 EXTENDED_RCODE: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """What has to be looked up, and the reply that an outcome makes."""
+
+    lookup: object
+    reply: Callable[[Outcome], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,8 @@ class Foreign:
     #: The OPT record for the asker, and how many octets a reply may have.
     opt: bytes
     limit: int
+    #: Set where the question is ours, and its answer has to be looked up first.
+    awaited: Awaited | None = None
 
     @property
     def packet(self) -> bytes:

@@ -1,18 +1,25 @@
-"""Carries questions for other people's names to the forwarder and its replies back to the sockets."""
+"""Carries questions that wait for others to who answers them, and the replies back to the sockets.
+
+Others are name servers, for other people's names, and whoever knows what a name of ours leads to.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from discoverd.dns import message
 from discoverd.resolver.forward import Forwarder, ForwardError
+from discoverd.resolver.outcome import Fail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
-    from discoverd.dns.handler import Foreign
+    from discoverd.dns.foreign import Awaited, Foreign
+    from discoverd.resolver.outcome import Outcome, Question
+
+    LookUp = Callable[[Question, object], Awaitable[Outcome]]
 
 log = logging.getLogger("discoverd.forward")
 
@@ -29,8 +36,9 @@ NEVER_SENT = (
 class Forwarding:
     """Owns the tasks of the questions that are under way."""
 
-    def __init__(self, forwarder: Forwarder) -> None:
-        self.forwarder = forwarder
+    def __init__(self, forwarder: Forwarder, look_up: LookUp | None = None) -> None:
+        """``look_up`` answers a question by what the resolver said is to be looked up."""
+        self.forwarder, self._look_up = forwarder, look_up
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -40,12 +48,17 @@ class Forwarding:
 
     def take(self, foreign: Foreign, send: Callable[[bytes], None]) -> None:
         """Forward one question; ``send`` gets exactly one reply."""
-        loop = asyncio.get_running_loop()
         name = foreign.query.question.name
+        if foreign.awaited is not None:
+            self._begin(self._await(foreign, foreign.awaited, send), f"look up {name}")
+            return
         if not self.forwarder.configured(name) and is_private(name):
             send(self._short(foreign, message.NXDOMAIN))
             return
-        task = loop.create_task(self._ask(foreign, send), name=f"forward {name}")
+        self._begin(self._ask(foreign, send), f"forward {name}")
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -65,6 +78,14 @@ class Forwarding:
             log.warning("%s: %s", query.question.name, error)
             reply = self._short(foreign, message.SERVFAIL)
         send(reply)
+
+    async def _await(self, foreign: Foreign, awaited: Awaited, send: Callable[[bytes], None]) -> None:
+        outcome: Outcome = Fail("nobody to ask")
+        if self._look_up is not None:
+            outcome = await self._look_up(foreign.query.question, awaited.lookup)
+        if isinstance(outcome, Fail):
+            log.warning("%s: %s", foreign.query.question.name, outcome.reason)
+        send(awaited.reply(outcome))
 
     def _short(self, foreign: Foreign, rcode: int) -> bytes:
         opt = message.opt(foreign.udp_size) if foreign.query.edns is not None else b""

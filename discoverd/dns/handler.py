@@ -13,11 +13,22 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from discoverd.dns import message, transfer, wire
-from discoverd.dns.foreign import Foreign
+from discoverd.dns.foreign import Awaited, Foreign
 from discoverd.dns.message import HEADER_SIZE, MalformedError, Query
 from discoverd.dns.options import Options
 from discoverd.resolver import zone
-from discoverd.resolver.outcome import AXFR, IXFR, SOA, TXT, Answer, NotOurs, Question, SoaData, TxtData
+from discoverd.resolver.outcome import (
+    AXFR,
+    IXFR,
+    SOA,
+    TXT,
+    Answer,
+    Later,
+    NotOurs,
+    Question,
+    SoaData,
+    TxtData,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +38,7 @@ if TYPE_CHECKING:
     from discoverd.dns.transfer import Transfer
     from discoverd.model import IPAddress
     from discoverd.resolver.local import Local
+    from discoverd.resolver.outcome import Outcome
     from discoverd.views import Views
 
 __all__ = ["Foreign", "Handler", "Reply"]
@@ -166,9 +178,21 @@ class Handler:
                     size, limit = self.fastpath.udp_size, self._limit(exchange)
                     return Foreign(query, exchange.tcp, size, exchange.opt, limit)
                 return self._short(exchange, message.REFUSED)
+            if isinstance(outcome, Later):
+                return self._await(exchange, outcome)
             prepared = wire.prepare(outcome, key)
             self.fastpath.learn(store, key, prepared)
         return self._fit(exchange, prepared)
+
+    def _await(self, exchange: Exchange, later: Later) -> Foreign:
+        """A question of ours that somebody else has to be asked about; its reply is not kept."""
+
+        def reply(outcome: Outcome) -> bytes:
+            return self._fit(exchange, wire.prepare(outcome, exchange.query.key))
+
+        size, limit = self.fastpath.udp_size, self._limit(exchange)
+        awaited = Awaited(later.lookup, reply)
+        return Foreign(exchange.query, exchange.tcp, size, exchange.opt, limit, awaited)
 
     def _fit(self, exchange: Exchange, prepared: wire.Prepared) -> bytes:
         """The next rotation of a reply's records, as many as fit."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
-from discoverd.catalog import node_key, service_key
+from discoverd.catalog import Lookup, node_key, service_key
 from discoverd.resolver.outcome import (
     AAAA,
     ANY,
@@ -39,7 +39,7 @@ from discoverd.resolver.reverse import address_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from discoverd.catalog import Catalog, Endpoint, Node
+    from discoverd.catalog import Catalog, Endpoint, Fetched, Node
     from discoverd.model import IPAddress
     from discoverd.resolver.outcome import Outcome
 
@@ -60,16 +60,6 @@ SERVERS_MOST = 3
 MAX_STRING = 255  # octets, RFC 1035 section 3.3
 #: What answers rest on that rest on nothing: an address is in its own name.
 ALWAYS = ("addr.consul",)
-
-
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """What a name asks for. ``name`` is a service, node, query or address, in lower case."""
-
-    kind: str
-    name: str
-    datacenter: str
-    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +102,15 @@ class ConsulNames:
         depends = (node_key(node.datacenter, node.name.lower()), address.reverse_pointer)
         return Answer((Record(PTR, TTL, NameData(_node_name(node))),), (), depends, rotate=False)
 
-    def answer(self, question: Question, lookup: Lookup, endpoints: Sequence[Endpoint], ttl: int) -> Outcome:
-        """What the agent's endpoints answer to a question that had to wait for them."""
-        served = [e for e in endpoints if e.served(only_passing=self.only_passing)]
-        return self._of_endpoints(_Asked(question, lookup.datacenter, (), ttl), served)
+    def answer(self, question: Question, lookup: Lookup, fetched: Fetched) -> Outcome:
+        """What the agent's own word answers to a question that had to wait for it."""
+        asked = _Asked(question, fetched.datacenter, (), fetched.ttl)
+        if lookup.kind == "node":
+            return self._of_node(asked, fetched.node)
+        return self._of_endpoints(asked, self._served(fetched.endpoints, lookup.tag))
+
+    def _served(self, endpoints: Iterable[Endpoint], tag: str) -> list[Endpoint]:
+        return [e for e in endpoints if e.served(only_passing=self.only_passing) and _has_tag(e, tag)]
 
     # -- names ----------------------------------------------------------------------------
 
@@ -140,11 +135,7 @@ class ConsulNames:
                 _Asked(question, lookup.datacenter, depends, depth=depth), held.nodes.get(lookup.name)
             )
         depends = (service_key(lookup.datacenter, lookup.name),)
-        served = [
-            e
-            for e in held.services.get(lookup.name, ())
-            if e.served(only_passing=self.only_passing) and _has_tag(e, lookup.tag)
-        ]
+        served = self._served(held.services.get(lookup.name, ()), lookup.tag)
         return self._of_endpoints(_Asked(question, lookup.datacenter, depends, depth=depth), served)
 
     def _of_endpoints(self, asked: _Asked, endpoints: Sequence[Endpoint]) -> Outcome:

@@ -20,6 +20,8 @@ SUITE = "bullseye"
 #: Below the range that the kernel hands out to clients, so that no connection takes one in between.
 PORTS = range(20000, 32000)
 START_TIMEOUT = 60.0
+#: Given to agents that may not have bound them yet.
+_given: set[int] = set()
 
 
 def binary() -> Path:
@@ -30,7 +32,7 @@ def binary() -> Path:
 def free_ports(count: int) -> list[int]:
     """Ports of loopback that nobody has now, neither on TCP nor on UDP."""
     found: list[int] = []
-    for port in random.sample(PORTS, len(PORTS)):
+    for port in random.sample(sorted(set(PORTS) - _given), len(PORTS) - len(_given)):
         with (
             socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
@@ -42,6 +44,7 @@ def free_ports(count: int) -> list[int]:
                 continue
         found.append(port)
         if len(found) == count:
+            _given.update(found)
             return found
     raise AssertionError("no free ports on 127.0.0.1")
 

@@ -12,8 +12,8 @@ from hypothesis import given as each
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from discoverd.catalog import Catalog, Endpoint, Node, Status, node_key, service_key
-from discoverd.resolver.consul import ConsulNames, Lookup, parse
+from discoverd.catalog import Catalog, Endpoint, Lookup, Node, Status, node_key, service_key
+from discoverd.resolver.consul import ConsulNames, parse
 from discoverd.resolver.outcome import (
     AAAA,
     ANY,

@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from discoverd.model import SourceState
-from discoverd.sources.consul.errors import ConsulError, DeniedError
+from discoverd.sources.consul.errors import AwayError, ConsulError, DeniedError
 from discoverd.sources.consul.export import Owner
 from discoverd.sources.consul.instances import Importer
 from discoverd.sources.consul.pace import Retry
@@ -18,10 +18,11 @@ from discoverd.supervise import spawn
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from discoverd.catalog import Catalog
+    from discoverd.catalog import Catalog, Fetched, Lookup
     from discoverd.sources.base import Sink
     from discoverd.sources.consul.exporter import ThisHost
     from discoverd.sources.consul.link import Identity, Link
+    from discoverd.sources.consul.lookups import Lookups
     from discoverd.sources.consul.settings import ConsulSettings
 
 log = logging.getLogger("discoverd.consul")
@@ -56,14 +57,23 @@ class ConsulSource:
         self._settings, self._sinks, self._catalog, self._host = settings, sinks, catalog, host
         #: What the exporter wants shown beside the status.
         self._detail: dict[str, int | str] = {}
+        self._lookups: Lookups | None = None
+
+    async def look_up(self, lookup: Lookup) -> Fetched:
+        """Ask the agent what is not followed. Raises ConsulError."""
+        if self._lookups is None:
+            raise AwayError("Consul's agent was not reached yet")
+        return await self._lookups.fetch(lookup)
 
     async def run(self) -> None:
         """Publish until cancelled. An agent that is away, or says no, is a status and never an error."""
         from discoverd.sources.consul.link import Link
+        from discoverd.sources.consul.lookups import Lookups
 
         link = Link(self._settings)
         try:
             identity = await self._identity(link)
+            self._lookups = Lookups(link.control)
             exporter = self._settings.instance or identity.node or socket.gethostname()
             async with asyncio.TaskGroup() as group:
                 spawn(group, "consul datacenters", self._watch_datacenters(link))
@@ -73,6 +83,7 @@ class ConsulSource:
                 if self._settings.export and self._host is not None:
                     spawn(group, "consul export", self._export(link, exporter, self._host))
         finally:
+            self._lookups = None
             await link.close()
 
     async def _follow(
