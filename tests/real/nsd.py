@@ -26,6 +26,8 @@ server:
   xfrdfile: "{folder}/xfrd.state"
   zonelistfile: "{folder}/zone.list"
   xfrd-reload-timeout: 0
+  rrl-ratelimit: 0
+  rrl-whitelist-ratelimit: 0
   verbosity: 2
 remote-control:
   control-enable: no
