@@ -8,6 +8,7 @@ import pty
 import signal
 import socket
 import subprocess
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,11 @@ import pytest
 from discoverd.commands.follow import State
 from discoverd.commands.table import Table, clean, plain, pretty
 from tests.commands.conftest import command, environment
+from tests.real.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from tests.real.server import Server
+    from pathlib import Path
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
     Spawn = Callable[..., subprocess.Popen[str]]
@@ -206,3 +207,26 @@ def test_nothing_steers_the_terminal() -> None:
 
 def test_every_cell_is_a_word_in_plain_tables() -> None:
     assert list(plain(Table(("A", "B", "C"), [("1", "", "3")]))) == ["A  B  C", "1  -  3"]
+
+
+def test_two_thousand_instances_are_a_table_too(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    table = '[[service]]\nname = "s{n}"\naddresses = {addresses}\nport = 80\n'
+    many = "".join(
+        table.format(n=n, addresses=json.dumps([f"10.{n}.0.{i}" for i in range(1, 21)])) for n in range(100)
+    )
+    server = Server(tmp_path, config=many)
+    server.wait_listening()
+    begun = time.monotonic()
+    done = subprocess.run(
+        command("services"),
+        env=environment(server.url),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    record_property("measured discoverd services with 2,000 instances", f"{time.monotonic() - begun:.2f} s")
+    assert len(done.stdout.splitlines()) == 2001
+    server.close()

@@ -92,8 +92,20 @@ async def test_hostile_text_stays_text(server: Server, browser: Chromium) -> Non
     await browser.evaluate("document.querySelector('#lookup').requestSubmit()")
     await browser.until("document.querySelector('#answer').innerText.includes('<img')")
     # and straight into what draws rows: whatever a source may let through
-    value = {"id": HOSTILE, "source": HOSTILE, "service": HOSTILE, "scope": "", "names": [HOSTILE]}
-    value |= {"state": "running", "health": "healthy", "addresses": [], "ports": []}
+    value: dict[str, object] = {
+        "id": HOSTILE,
+        "source": HOSTILE,
+        "service": HOSTILE,
+        "scope": "",
+        "names": [HOSTILE],
+    }
+    value |= {
+        "state": "running",
+        "health": "healthy",
+        "addresses": [],
+        "ports": [],
+        "meta": {HOSTILE: HOSTILE},
+    }
     told = json.dumps({"added": [value], "updated": [], "removed": []})
     await browser.evaluate(f"change({told})")
     await browser.until("document.querySelector('#services').textContent.includes('<img')")

@@ -31,7 +31,7 @@ const COLUMNS = [
   ["addresses", "", (v) => v.addresses.map(addressText).join(", ")],
   ["ports", "", (v) => v.ports.map(portText).join(", ")],
   ["source", "narrow", (v) => v.source],
-  ["names", "names", (v) => v.names.join(" ")],
+  ["names", "names", (v) => v.names.concat(Object.entries(v.meta).map(([key, text]) => `${key}=${text}`)).join(" ")],
 ];
 
 function serviceOf(value) {
