@@ -111,6 +111,7 @@ class World:
         self.local = Local(self.registry, settings or Settings())
         self.own = frozenset({ip_address(OWN)})
         self.views = Views(self.registry, lambda: self.own)
+        self.local.hosts = self.views.host_of
         self._writers: dict[str, Writer] = {}
         self.writer(ENGINE).networks(network(name) for name in NETWORKS)
         self.put(*instances)

@@ -61,6 +61,7 @@ def instances(draw: st.DrawFn, ids: Sequence[str] = ("a", "b", "c")) -> Instance
         extra_names=draw(some(EXTRA)),
         memberships=memberships,
         links=draw(some([Link("talkto", "shop-web-1"), Link("db", "a")], 1)),
+        on_host=draw(st.sampled_from([False, False, False, True])),
         host_address=draw(st.sampled_from([None, ip_address("192.168.7.1")])),
         started_at=draw(st.sampled_from([1.0, 2.0])),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from discoverd.resolver import hints
+from discoverd.resolver import hints, services
 from discoverd.resolver.outcome import (
     Answer,
     Fail,
@@ -65,11 +65,8 @@ def explain(local: Local, question: Question, view: View, client: Instance | Non
     """Resolve a question as for an asker of this view, and say why."""
     outcome = local.resolve(question, view)
     asked = local.split(question, view)
-    name = asked.name
-    labels = name.split(".")
-    while labels and labels[0].startswith("_"):  # SRV by port is about the service below it
-        labels = labels[1:]
-    found = local.find(replace(asked, name=".".join(labels))) if labels and labels[0] else None
+    base = services.split(asked.name)[2]  # SRV by port is about the service below it
+    found = local.find(replace(asked, name=base)) if base else None
     considered: list[tuple[Instance, str | None]] = []
     if found is not None and not isinstance(outcome, NotOurs):
         selection = local.select(asked, found)
@@ -88,7 +85,7 @@ def data_text(record: Record) -> str:
         case NameData(name):
             return f"{name}."
         case TxtData(strings):
-            return " ".join('"' + s.decode("utf-8", "replace").replace('"', '\\"') + '"' for s in strings)
+            return " ".join(f'"{_quoted(s)}"' for s in strings)
         case SoaData():
             d = record.data
             times = f"{d.serial} {d.refresh} {d.retry} {d.expire} {d.minimum}"
@@ -97,6 +94,18 @@ def data_text(record: Record) -> str:
             return f'"{cpu}" "{system}"'
         case _:
             return str(record.data)
+
+
+def _quoted(string: bytes) -> str:
+    """A character-string as it stands between quotes: UTF-8 that can be shown as it is, other octets by
+    number (RFC 1035 section 5.1).
+    """
+    text = string.decode("utf-8", "surrogateescape")
+    return "".join(f"\\{c}" if c in '"\\' else c if c.isprintable() else _octets(c) for c in text)
+
+
+def _octets(character: str) -> str:
+    return "".join(f"\\{octet:03}" for octet in character.encode("utf-8", "surrogateescape"))
 
 
 def as_json(explanation: Explanation) -> dict[str, Any]:

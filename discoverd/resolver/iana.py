@@ -58,7 +58,6 @@ PORTS: dict[str, tuple[int, ...]] = {
     "redis": (6379,),
     "rmiregistry": (1099,),
     "rsync": (873,),
-    "rtmp": (1935,),
     "rtsp": (554,),
     "secure-mqtt": (8883,),
     "sip": (5060,),
