@@ -325,7 +325,7 @@ async def test_a_client_that_ends_within_a_frame_is_let_go(server: Serving) -> N
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(tcp, "IDLE_SECONDS", 0.5)
 
 
 async def test_an_idle_connection_is_closed(server: Serving, impatient: None) -> None:
@@ -356,7 +356,7 @@ async def test_a_forwarded_question_keeps_the_connection(
     await until_async(lambda: bool(slow.taken))
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    await until_async(lambda: loop.time() > begun + 0.9)
+    await until_async(lambda: loop.time() > begun + 1.5)
     slow.answer(0)
     assert [r.id for r in await replies(stream, 1)] == [1001]
     await stream.close()
