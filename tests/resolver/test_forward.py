@@ -12,6 +12,7 @@ import dns.message
 import dns.rrset
 import pytest
 
+from discoverd.dns.server import bind
 from discoverd.resolver import forward
 from discoverd.resolver.forward import Forwarder, ForwardError, Upstream
 
@@ -39,10 +40,9 @@ class _Udp(asyncio.DatagramProtocol):
 async def upstream(answerer: Answerer) -> AsyncIterator[tuple[Upstream, _Udp]]:
     """A server whose answers the test decides, on a port of its own for UDP and TCP."""
     loop = asyncio.get_running_loop()
-    transport, protocol = await loop.create_datagram_endpoint(
-        lambda: _Udp(answerer), local_addr=("127.0.0.1", 0)
-    )
-    port = transport.get_extra_info("sockname")[1]
+    listener = bind("127.0.0.1", 0)  # one port that is free for both
+    port = listener.port
+    transport, protocol = await loop.create_datagram_endpoint(lambda: _Udp(answerer), sock=listener.udp)
 
     async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         query = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
@@ -52,7 +52,7 @@ async def upstream(answerer: Answerer) -> AsyncIterator[tuple[Upstream, _Udp]]:
         writer.close()
         await writer.wait_closed()
 
-    server = await asyncio.start_server(stream, "127.0.0.1", port)
+    server = await asyncio.start_server(stream, sock=listener.tcp)
     try:
         yield Upstream("127.0.0.1", port), protocol
     finally:
