@@ -117,7 +117,7 @@ def _instances_of_type(local: Local, asked: Asked) -> Outcome:
 
 def _instance(local: Local, asked: Asked, unique: str, kind: str) -> Outcome | None:
     names = local.registry.names
-    held = tuple(b for b in names.at(unique) if b.kind is Kind.ID)
+    held = tuple(b for b in names.at(unique) if b.kind is Kind.ID and b.instance.in_service)
     gone = tuple(g for g in names.gone(unique) if g.kind is Kind.ID)
     found = Found(held, exists=True, depends=(asked.name, unique), gone=gone)
     if local.is_unsure(found):

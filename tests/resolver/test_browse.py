@@ -127,6 +127,7 @@ def test_only_what_a_lookup_would_give_is_listed() -> None:
     names = {n: f"{instance(n, '_http._tcp')}." for n in ("near", "far")}
     assert listed(world, "_http._tcp.docker") == set(names.values())
     assert listed(world, "_http._tcp.docker", "10.3.0.99") == {names["near"]}
+    assert negative(world.ask(instance("once", "_http._tcp"), "SRV"))[0] == "NXDOMAIN"
 
 
 def test_while_nobody_is_served_the_type_still_exists() -> None:
