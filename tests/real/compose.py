@@ -101,8 +101,11 @@ class Compose:
         return self.engine.docker("ps", "--all", "--quiet", "--no-trunc", *options).split()
 
     def close(self) -> None:
-        """Remove every project; a second time where the engine was still busy with an endpoint."""
-        for project in list(self._projects):
+        """Remove every project, the later ones first: they are on the networks of the earlier.
+
+        A second time where the engine was still busy with an endpoint.
+        """
+        for project in reversed(list(self._projects)):
             try:
                 self.down(project)
             except DockerError:
