@@ -17,7 +17,7 @@ from discoverd.http import present
 from discoverd.http.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from discoverd.registry import Change, Registry
     from discoverd.resolver.local import Local
@@ -35,9 +35,10 @@ WRITE_SECONDS = 30.0
 
 
 class Client:
-    """What waits to be sent to one stream."""
+    """What waits to be sent to one stream; `gone` tells whether its connection has ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, gone: Callable[[], bool] = lambda: False) -> None:
+        self.gone = gone
         self.wake = asyncio.Event()
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
@@ -90,11 +91,13 @@ class Events:
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         if len(self.clients) >= CLIENTS_MOST:
+            self._forget_the_gone()
+        if len(self.clients) >= CLIENTS_MOST:
             raise ApiError(429, f"{CLIENTS_MOST} event streams are open, which is all there may be")
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
         )
-        client = Client()
+        client = Client(lambda: request.transport is None or request.transport.is_closing())
         self.clients.add(client)
         try:
             await response.prepare(request)
@@ -106,6 +109,10 @@ class Events:
         finally:
             self.clients.discard(client)
         return response
+
+    def _forget_the_gone(self) -> None:
+        """A stream whose reader left learns of it at its next write, which may be a heartbeat away."""
+        self.clients.difference_update([client for client in self.clients if client.gone()])
 
     async def _send(self, response: web.StreamResponse, client: Client) -> None:
         data = client.take()

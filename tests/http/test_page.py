@@ -74,7 +74,7 @@ async def test_what_comes_and_goes_is_shown_without_a_reload(server: Server, bro
     await browser.evaluate("window.same = 1")
     put(server, "pear-1", ports=["http=80"])
     await browser.until(f"{SHOWN}.includes('pear-1') && {SHOWN}.includes('1 of 1 healthy')")
-    assert await browser.evaluate("document.querySelector('#instance-count').textContent") == "6"
+    await browser.until("document.querySelector('#instance-count').textContent === '6'")
     put(server, "pear-1", addresses=["10.0.0.99"])
     await browser.until("document.querySelector('#services').textContent.includes('10.0.0.99')")
     server.api("/v1/instances/pear-1", "DELETE")
