@@ -34,6 +34,8 @@ log = logging.getLogger("discoverd.consul")
 #: Services up to which a query waits WAIT seconds; with more of them LONG_WAIT, so that asking again
 #: stays cheap for the agent.
 MANY, WAIT, LONG_WAIT = 1000, 60, 300
+#: Services begun with before other work gets its turn.
+SLICE = 100
 
 
 class Follower:
@@ -138,9 +140,11 @@ class Follower:
         if self._listed.keys() - listed.keys():
             await self.pulse.look()  # a token that has lost its rights sees less, too
         self._list_text, self._listed = text, listed
-        for key in listed:
-            if key not in self._watched and key not in self._poller:
-                self._begin(key)
+        new = [key for key in listed if key not in self._watched and key not in self._poller]
+        for number, key in enumerate(new, 1):
+            self._begin(key)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
         self._poller.listed(listed)
         for key in self._held.services.keys() - listed.keys() - self._watched:
             if key not in self._poller:  # it went while nobody looked

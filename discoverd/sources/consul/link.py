@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import resource
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ READERS = 16
 DEFAULT_LIMIT = 200
 #: Connections left to other programs of this machine and to plain requests.
 SPARE = 20
+#: Open files that everything else in this process has, and waiting queries that nobody needs more of.
+OWN_FILES, FILES_MOST = 512, 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,8 @@ class Link:
         limit = identity.limit
         # A query that its asker gave up keeps its connection until its wait is over: half of them are
         # for those, so that discoverd can be started again at once.
-        self._budget = self.settings.max_watches or ((limit - SPARE) // 2 if limit else 1_000_000)
+        allowed = (limit - SPARE) // 2 if limit else FILES_MOST
+        self._budget = max(1, open_files(min(self.settings.max_watches or allowed, FILES_MOST)))
         if self.settings.namespace:
             if identity.enterprise:
                 for client in (self.watching, self.control, self.exact):
@@ -94,6 +98,19 @@ class Link:
 
     def give_back(self) -> None:
         self.watches -= 1
+
+
+def open_files(wanted: int) -> int:
+    """How many of these connections this process may hold open; its limit is raised as far as it may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + OWN_FILES
+    if needed > soft:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        except (OSError, ValueError):
+            soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(wanted, soft - OWN_FILES)
 
 
 def _identity(said: dict[str, dict[str, object]]) -> Identity:
