@@ -48,7 +48,7 @@ class Found:
 
     ``depends`` are the names whose change would change this; ``any_health`` is set for ``all.``
     names. No bindings and ``exists``: an empty non-terminal, or a name gone a moment ago
-    (``gone`` says what it was). ``wildcard``: the name itself has nothing, one covers it.
+    (``gone`` says what it was).
     """
 
     bindings: tuple[Binding, ...]
@@ -56,7 +56,6 @@ class Found:
     depends: tuple[str, ...]
     any_health: bool = False
     gone: tuple[Gone, ...] = ()
-    wildcard: bool = False
 
 
 class NameIndex:
@@ -121,7 +120,7 @@ class NameIndex:
         wildcard = f"*.{above}" if above else "*"
         held, gone = self.at(wildcard), self.gone(name)
         exists = bool(held) or name in self._lately
-        return Found(held, exists, (*depends, wildcard), gone=gone, wildcard=bool(held))
+        return Found(held, exists, (*depends, wildcard), gone=gone)
 
     # -- writing ------------------------------------------------------------------------
 

@@ -213,6 +213,13 @@ def test_a_name_that_an_instance_no_longer_has_is_remembered_too() -> None:
     assert not index.names.find("web").gone
 
 
+def test_who_is_replaced_by_another_is_remembered() -> None:
+    """One sync may bring another project's ``web`` in the same moment as this one's goes."""
+    index = Index(WEB1)
+    index.names.swap([WEB1], [OTHER])
+    assert [g.scope for g in index.names.find("web").gone] == ["shop"]
+
+
 def test_a_name_that_comes_back_keeps_the_memory_of_others() -> None:
     index = Index(WEB1, OTHER)
     index.remove(OTHER)
@@ -241,6 +248,18 @@ def test_a_name_that_goes_again_is_remembered_from_then_on() -> None:
     assert index.names.find("web").exists
     index.expire(1)
     assert not index.names.find("web").exists
+
+
+def test_each_name_is_forgotten_in_its_own_time() -> None:
+    index = Index(WEB1, OTHER)
+    index.remove(WEB1)
+    index.expire(100)
+    index.remove(OTHER)
+    index.put(WEB1)
+    index.expire(100)
+    index.remove(WEB1)
+    index.expire(GONE_SECONDS - 100)
+    assert [index.names.find(name).exists for name in ("web.shop", "web.blog")] == [True, False]
 
 
 def test_only_names_above_that_come_or_go_are_touched() -> None:

@@ -251,10 +251,10 @@ def test_few_instances_may_all_go_without_a_word(registry: Registry) -> None:
 def test_the_instance_that_started_last_holds_an_address(registry: Registry) -> None:
     """An engine gives an address away again within a second."""
     writer = registry.writer(ENGINE, "docker")
-    new = container("db", 1, "edge", started_at=9.0)
+    new = container("web", 1, "edge", started_at=9.0)
     writer.publish("new", [new])
-    writer.publish("old", [container("web", 1, "edge", started_at=5.0)])
-    assert [i.service for i in registry.at(ip("10.3.0.1"))] == ["db", "web"]
+    writer.publish("old", [container("db", 1, "edge", started_at=5.0)])
+    assert [i.service for i in registry.at(ip("10.3.0.1"))] == ["web", "db"]
     writer.publish("old", [])
     assert registry.at(ip("10.3.0.1")) == (new,)
     writer.publish("new", [])

@@ -96,12 +96,12 @@ def test_the_gateway_of_a_bridge_is_the_host_where_discoverd_runs_on_it() -> Non
 
 def test_the_container_that_started_last_has_the_address() -> None:
     world = World(
-        container("old", 2, "edge", "backend", started_at=1.0), container("new", 2, "edge", started_at=2.0)
+        container("a", 2, "edge", "backend", started_at=1.0), container("b", 2, "edge", started_at=2.0)
     )
     assert of(world, "10.3.0.2").networks == {EDGE}
     client = world.views.client(ip("10.3.0.2"))
     assert client is not None
-    assert client.id == "new"
+    assert client.id == "b"
 
 
 def test_an_address_without_a_network_makes_no_container() -> None:

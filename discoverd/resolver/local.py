@@ -251,7 +251,5 @@ def _is_ours(name: str, found: Found) -> bool:
     Dotted ones only in the forms that name a scope, a replica or a network: an alias or a label
     that says ``example.com`` must not take that name over for everybody.
     """
-    kinds = {gone.kind for gone in found.gone}
-    if not found.wildcard:
-        kinds |= {binding.kind for binding in found.bindings}
+    kinds = {binding.kind for binding in found.bindings} | {gone.kind for gone in found.gone}
     return bool(kinds) if "." not in name else found.any_health or not QUALIFIED.isdisjoint(kinds)

@@ -13,7 +13,9 @@ import importlib
 import sys
 from pathlib import Path
 
+#: A query of each kind, and what an hour of fuzzing found to take a way of its own, in hexadecimal.
 CORPUS = Path(__file__).parent / "corpus"
+FOUND = Path(__file__).parent / "found.txt"
 #: Octets of an input: more than one message of each kind takes.
 LONGEST = 1024
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fuzz.fuzz_handler import CORPUS
+from tests.fuzz.fuzz_handler import CORPUS, FOUND
 from tests.fuzz.invariants import Subject
 from tests.real.debian import REPO
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 #: Seconds for which the fuzzer runs within the tests; an hour now and then finds more.
 SECONDS = int(os.environ.get("DISCOVERD_FUZZ_SECONDS", "20"))
-FILES = sorted(CORPUS.iterdir())
+INPUTS = {path.name: path.read_bytes() for path in sorted(CORPUS.iterdir())} | {
+    f"found {line}": bytes.fromhex(line) for line in FOUND.read_text().split()
+}
 
 
 @pytest.mark.parametrize("recursion", [False, True], ids=["no recursion", "recursion"])
@@ -28,12 +30,12 @@ FILES = sorted(CORPUS.iterdir())
 def test_the_corpus_passes(tcp: bool, recursion: bool) -> None:
     """Each input twice, so that the second time it is answered from what was kept."""
     subject = Subject(recursion=recursion)
-    assert FILES
-    for path in FILES * 2:
+    assert INPUTS
+    for name, data in [*INPUTS.items()] * 2:
         try:
-            subject.check(path.read_bytes()[1:], tcp=tcp)
+            subject.check(data[1:], tcp=tcp)
         except Exception as error:
-            raise AssertionError(f"tests/fuzz/corpus/{path.name}: {error!r}") from error
+            raise AssertionError(f"{name}: {error!r}") from error
 
 
 @pytest.mark.skipif(
@@ -41,10 +43,12 @@ def test_the_corpus_passes(tcp: bool, recursion: bool) -> None:
 )
 @pytest.mark.timeout(SECONDS + 120)
 def test_the_fuzzer_finds_nothing(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
-    (tmp_path / "new").mkdir()
+    (tmp_path / "inputs").mkdir()
+    for number, data in enumerate(INPUTS.values()):
+        (tmp_path / "inputs" / str(number)).write_bytes(data)
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "tests.fuzz.fuzz_handler", str(tmp_path / "new"), str(CORPUS)),
+            *(sys.executable, "-m", "tests.fuzz.fuzz_handler", str(tmp_path / "inputs")),
             *(f"-max_total_time={SECONDS}", f"-artifact_prefix={tmp_path}/", "-print_final_stats=1"),
         ],
         cwd=REPO,

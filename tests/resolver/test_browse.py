@@ -123,6 +123,7 @@ def test_only_what_a_lookup_would_give_is_listed() -> None:
         container("web", 4, "edge", name="unwell", ports=tcp(80), health=Health.UNHEALTHY),
         container("web", 5, "edge", name="once", ports=tcp(80), in_service=False),
         container("web", 6, "edge", name="closed"),
+        container("web", 7, "edge", name="web", ports=tcp(80), in_service=False),
     )
     names = {n: f"{instance(n, '_http._tcp')}." for n in ("near", "far")}
     assert listed(world, "_http._tcp.docker") == set(names.values())

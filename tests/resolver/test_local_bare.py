@@ -165,7 +165,7 @@ def test_a_link_of_several_replicas_is_all_of_them(linked: World) -> None:
 
 def test_a_target_is_a_container_of_the_same_engine(linked: World) -> None:
     linked.put(
-        replace(ECHO, id="x", source="docker/other", unique="x"),
+        replace(container("echo", 12, "edge", name="echo-server"), source="docker/other", unique="x"),
         container("echo-server", 11, "edge", project="blog"),
     )
     assert linked.ips("talkto", LINKED) == ["10.3.0.7"]

@@ -62,8 +62,8 @@ def test_a_one_off_is_no_instance_of_its_service() -> None:
 
 
 def test_the_container_that_started_last_comes_first() -> None:
-    world = World(container("old", 2, "edge", started_at=1.0), container("new", 2, "edge", started_at=2.0))
-    assert names(world, "10.3.0.2") == ["new.docker.", "old.docker."]
+    world = World(container("a", 2, "edge", started_at=1.0), container("b", 2, "edge", started_at=2.0))
+    assert names(world, "10.3.0.2") == ["b.docker.", "a.docker."]
 
 
 def test_names_are_in_the_first_domain(world: World) -> None:

@@ -133,6 +133,13 @@ def test_the_last_of_ones_own_project_is_the_last_for_its_clients(world: World) 
     assert world.ips("db.docker", HOST) == ["10.2.0.20"]
 
 
+def test_a_draining_one_nearby_is_the_last_that_can_be_reached() -> None:
+    near = container("web", 1, "edge", project="shop", state=State.DRAINING)
+    world = World(near, container("web", 2, "backend", project="shop"))
+    assert world.ips("web.docker", "10.3.0.99") == ["10.3.0.1"]
+    assert world.ips("web.docker", HOST) == ["10.4.0.2"]
+
+
 # -- inside a network -------------------------------------------------------------------------------
 
 
