@@ -8,11 +8,13 @@ pip_install := $(python) -m pip --disable-pip-version-check --no-input install -
 ARGS ?=
 # What `make test` passes to pytest: make test TESTS="tests/dns -k edns"
 TESTS ?=
+# For how long `make fuzz` tries inputs, in seconds; 0 is until it finds something
+SECONDS ?= 3600
 # The name that `make image` gives
 IMAGE ?= discoverd
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench image lock clean
+.PHONY: help run test lint format bench fuzz image lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +36,11 @@ format: $(VENV)/.dev ## mend what style can be mended by itself
 
 bench: $(VENV)/.dev ## run discoverd and its peers side by side
 	@$(python) -m bench.run $(ARGS)
+
+fuzz: $(VENV)/.dev ## try inputs on the query handler, guided by coverage: make fuzz SECONDS=600
+	@mkdir -p .cache/fuzz .cache/fuzz-found
+	@$(python) -m tests.fuzz.fuzz_handler .cache/fuzz tests/fuzz/corpus \
+	  -max_total_time=$(SECONDS) -artifact_prefix=.cache/fuzz-found/ $(ARGS)
 
 image: ## build the container image
 	docker build --tag $(IMAGE) .

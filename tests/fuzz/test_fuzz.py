@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-#: Seconds for which the fuzzer runs within the tests; an hour now and then finds more.
-SECONDS = int(os.environ.get("DISCOVERD_FUZZ_SECONDS", "20"))
+#: Seconds for which the fuzzer runs within the tests; an hour now and then (``make fuzz``) finds more.
+SECONDS = int(os.environ.get("DISCOVERD_FUZZ_SECONDS", "120"))
 INPUTS = {path.name: path.read_bytes() for path in sorted(CORPUS.iterdir())} | {
     f"found {line}": bytes.fromhex(line) for line in FOUND.read_text().split()
 }
