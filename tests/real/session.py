@@ -61,22 +61,24 @@ class Session:
             if os.geteuid() != 0:
                 raise UnavailableError("an engine of the tests' own needs root")
             need("ip", "iproute2")
-            taken = _routed()
-            for slot in SLOTS:
-                ours = IPv4Network(f"10.{slot}.0.0/16")
-                if not any(ours.overlaps(network) for network in taken) and _ip(
-                    "link", "add", bridge(slot), "type", "bridge"
-                ):
-                    (self.root / "slot").write_text(str(slot))
-                    if FORWARDING.read_text().strip() == "0":  # a daemon is about to change that
-                        (self.root / "forwarding").touch()
-                    self._slot = slot
-                    break
-            else:
-                raise UnavailableError(
-                    "no network bridge can be made here, or 10.201-249.0.0/16 is all in use"
-                )
+            with locked(self.root.parent / f"{PREFIX}start.lock"):
+                self._slot = self._reserve()
+            if FORWARDING.read_text().strip() == "0":  # a daemon is about to change that
+                (self.root / "forwarding").touch()
         return self._slot
+
+    def _reserve(self) -> int:
+        taken = _routed()
+        # Runs in other network namespaces have routes of their own, but the names of namespaces are shared.
+        theirs = {int(file.read_text()) for file in self.root.parent.glob(f"{PREFIX}????????/slot")}
+        for slot in SLOTS:
+            ours = IPv4Network(f"10.{slot}.0.0/16")
+            if slot in theirs or any(ours.overlaps(network) for network in taken):
+                continue
+            if _ip("link", "add", bridge(slot), "type", "bridge"):
+                (self.root / "slot").write_text(str(slot))
+                return slot
+        raise UnavailableError("no network bridge can be made here, or 10.201-249.0.0/16 is all in use")
 
     def close(self) -> None:
         clear(self.root)
