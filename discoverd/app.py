@@ -39,8 +39,10 @@ from discoverd.wiring import (
     StartError,
     access_of,
     consul_names_of,
+    followed_of,
     forwarder_of,
     hosts_of,
+    keeper_of,
     ledger_of,
     settings_of,
     source_names,
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from discoverd.model import IPAddress
     from discoverd.resolver.outcome import Outcome, Question
     from discoverd.sources.base import Source
+    from discoverd.warm import Keeper
     from discoverd.wiring import SourceSettings
 
 log = logging.getLogger("discoverd")
@@ -114,12 +117,13 @@ class App:
         self.catalog.subscribe(self.fastpath.drop)
         self.local.consul = consul_names_of(config, self.catalog)
         self._consul: ConsulSource | None = None
+        self._keeper: Keeper | None = None
         self._wanted_sources = sources_of(config)
         self._check_lanes = asyncio.Semaphore(LANES)
         self._sources: dict[SourceSettings, asyncio.Task[None]] = {}
         self._sources_changed = asyncio.Event()
-        for settings in self._wanted_sources:
-            self._writers(settings)
+        #: Of sources that are yet to be run, so that what they begin with is not asked away.
+        self._waiting = {settings: self._make_writers(settings) for settings in self._wanted_sources}
         self.listeners: list[dns.Listener] = []
         self.server: dns.DnsServer | None = None
         self._runner: web.AppRunner | None = None
@@ -129,7 +133,11 @@ class App:
     async def start(self) -> None:
         """Bind, publish what is static, and serve. Raises StartError with nothing left open."""
         self.static.reload(self.config.services)
-        self.leases.load(ledger_of(self.config))
+        ledger = ledger_of(self.config)
+        self.leases.load(ledger)
+        self._keeper = keeper_of(self.config, ledger, self.registry, self.catalog)
+        for settings, writers in self._waiting.items():
+            await self._begin_with_what_is_kept(settings, writers)
         try:
             for endpoint in self.config.listen:
                 self.listeners += [dns.bind(host, endpoint.port) for host in hosts_of(endpoint)]
@@ -156,6 +164,8 @@ class App:
             await self.server.stop()
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._keeper is not None:
+            await self._keeper.close()
         await self.leases.close()
 
     async def _start_http(self, metrics: Metrics) -> None:
@@ -210,6 +220,8 @@ class App:
         async with asyncio.TaskGroup() as group:
             spawn(group, "housekeeping", self._keep_house())
             spawn(group, "leases", keep_running("leases", self.leases.run))
+            if self._keeper is not None:
+                spawn(group, "warm start", keep_running("warm start", self._keeper.run))
             while True:
                 self._sources_changed.clear()
                 for settings in self._sources.keys() - set(self._wanted_sources):
@@ -217,25 +229,37 @@ class App:
                     ended.cancel()
                     await asyncio.wait([ended])  # it may have to take back what it exported
                     for name in source_names(settings):
+                        if self._keeper is not None:
+                            self._keeper.end(name)
                         self.registry.forget(name)
                     if isinstance(settings, ConsulSettings):
                         self.catalog.forget()
                 for settings in self._wanted_sources:
                     if settings not in self._sources:
-                        source = self._source(settings)
+                        source = self._source(settings, await self._writers(settings))
                         run = keep_running(source.name, source.run)
                         self._sources[settings] = spawn(group, source.name, run)
                 await self._sources_changed.wait()
 
-    def _source(self, settings: SourceSettings) -> Source:
-        writers = self._writers(settings)
+    def _source(self, settings: SourceSettings, writers: list[Writer]) -> Source:
         if isinstance(settings, ConsulSettings):
             sinks = dict(zip(settings.datacenters, writers, strict=True))
             self._consul = ConsulSource(settings, sinks, self.catalog, ThisHost(self.registry))
             return self._consul
         return CheckedSource(lambda sink: DockerSource(settings, sink), writers[0], self._check_lanes)
 
-    def _writers(self, settings: SourceSettings) -> list[Writer]:
+    async def _writers(self, settings: SourceSettings) -> list[Writer]:
+        if (writers := self._waiting.pop(settings, None)) is None:  # new with a reload
+            writers = self._make_writers(settings)
+            await self._begin_with_what_is_kept(settings, writers)
+        return writers
+
+    async def _begin_with_what_is_kept(self, settings: SourceSettings, writers: list[Writer]) -> None:
+        if self._keeper is not None:
+            for followed, writer in zip(followed_of(settings), writers, strict=True):
+                await self._keeper.begin(followed, writer)
+
+    def _make_writers(self, settings: SourceSettings) -> list[Writer]:
         kind = "consul" if isinstance(settings, ConsulSettings) else "docker"
         return [self.registry.writer(name, kind) for name in source_names(settings)]
 
@@ -251,7 +275,7 @@ class App:
         except ConfigError as error:
             log.error("not reloaded, the running configuration is kept: %s", error.line)  # noqa: TRY400
             return
-        for key in ("listen", "workers", "state_dir"):
+        for key in ("listen", "workers", "state_dir", "max_stale"):
             if getattr(config, key) != getattr(self.config, key):
                 log.warning("%s has changed: it takes effect at the next start", key)
         if config.http != self.config.http:

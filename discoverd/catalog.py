@@ -90,6 +90,8 @@ class Datacenter:
     """What is known of one datacenter that is followed. Keys are names in lower case."""
 
     synced: bool = False
+    #: What it was in an earlier process, until it is synced.
+    restored: bool = False
     services: dict[str, tuple[Endpoint, ...]] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     #: The first node of each address, for PTR.
@@ -132,6 +134,34 @@ class Catalog:
         """Begin anew: another agent is followed, or none."""
         self.home, self.datacenters = "", frozenset()
         self._followed = {}
+
+    def restore(
+        self,
+        datacenter: str,
+        services: Mapping[str, tuple[Endpoint, ...]],
+        nodes: Mapping[str, Node],
+        datacenters: frozenset[str],
+        *,
+        home: bool,
+    ) -> None:
+        """Begin with what was known of a datacenter in an earlier process."""
+        held = self._followed[datacenter] = Datacenter(restored=True, services=dict(services))
+        for node in nodes.values():
+            held.addresses.setdefault(node.address, node)
+        held.nodes = dict(nodes)
+        self.datacenters |= datacenters
+        if home:
+            self.home = datacenter
+
+    def drop(self, datacenter: str) -> None:
+        """Forget what was restored of a datacenter."""
+        held = self._followed.get(datacenter)
+        if held is None or not held.restored:
+            return
+        services, nodes = list(held.services), list(held.nodes)
+        held.restored, held.services, held.nodes, held.addresses = False, {}, {}, {}
+        self._tell([service_key(datacenter, name) for name in services])
+        self._tell([node_key(datacenter, name) for name in nodes])
 
     def set_service(self, datacenter: str, service: str, endpoints: tuple[Endpoint, ...]) -> None:
         """Replace a service, named in lower case; without endpoints it is gone."""

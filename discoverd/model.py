@@ -179,5 +179,7 @@ class SourceStatus:
     state: SourceState = SourceState.SYNCING
     last_sync: float | None = None
     last_error: str | None = None
+    #: True while what it says was said before this process: STALE, and not yet in step.
+    restored: bool = False
     #: Counters the source wants shown, such as events seen and reconnects.
     detail: dict[str, int | str] = field(default_factory=dict)

@@ -124,8 +124,11 @@ class NameIndex:
 
     # -- writing ------------------------------------------------------------------------
 
-    def swap(self, out: Iterable[Instance], into: Iterable[Instance]) -> set[str]:
-        """Take instances out and put others in; returns the names whose answers may differ now."""
+    def swap(self, out: Iterable[Instance], into: Iterable[Instance], *, remember: bool = True) -> set[str]:
+        """Take instances out and put others in; returns the names whose answers may differ now.
+
+        Without ``remember`` it is as if those had never been there.
+        """
         leaving: dict[str, list[Binding]] = defaultdict(list)
         coming: dict[str, list[Binding]] = defaultdict(list)
         for instance in out:
@@ -141,7 +144,7 @@ class NameIndex:
             touched |= self._rebind(name, lost, won)
             stay = {_who(binding) for binding in won}
             for binding in lost:
-                if _who(binding) not in stay:
+                if remember and _who(binding) not in stay:
                     touched |= self._lately.remember(name, Gone.of(binding))
         return touched
 

@@ -53,6 +53,7 @@ class Registry:
         self._statuses: dict[str, SourceStatus] = {}
         self._writers: dict[str, Writer] = {}
         self._subscribers: list[Callable[[Change], None]] = []
+        #: Sources that are out of reach, and those that have not yet been in step in this process.
         self.stale: frozenset[str] = frozenset()
         self.syncing: frozenset[str] = frozenset()
 
@@ -84,6 +85,13 @@ class Registry:
         if full:
             self._warn_of_mass_removal(source, sum(map(len, old.values())), gone)
 
+    def unsay(self, source: str) -> None:
+        """Take back all instances of a source as if they had never been: nothing is known of them."""
+        instances = [i for group in self._objects[source].values() for i in group]
+        self._objects[source] = {}
+        if instances:
+            self._apply([], instances, [], remember=False)
+
     def set_networks(self, source: str, networks: Iterable[Network]) -> None:
         new = tuple(networks)
         if self._networks.get(source, ()) != new:
@@ -93,7 +101,7 @@ class Registry:
     def set_status(self, status: SourceStatus) -> None:
         old = self._statuses.get(status.name)
         self._statuses[status.name] = status
-        if old is None or old.state is not status.state:
+        if old is None or (old.state, old.restored) != (status.state, status.restored):
             self._note_states()
             self._tell(Change(frozenset(), frozenset(), everything=True))
 
@@ -129,6 +137,10 @@ class Registry:
     def count(self, source: str) -> int:
         return sum(len(group) for group in self._objects.get(source, {}).values())
 
+    def said(self, source: str) -> tuple[dict[str, tuple[Instance, ...]], tuple[Network, ...]]:
+        """The objects and networks of one source, as they are now."""
+        return dict(self._objects.get(source, {})), self._networks.get(source, ())
+
     def subscribe(self, subscriber: Callable[[Change], None]) -> Callable[[], None]:
         """Be told of every change, synchronously; returns the way to stop it."""
         self._subscribers.append(subscriber)
@@ -162,11 +174,16 @@ class Registry:
         return len(removed)
 
     def _apply(
-        self, added: list[Instance], removed: list[Instance], updated: list[tuple[Instance, Instance]]
+        self,
+        added: list[Instance],
+        removed: list[Instance],
+        updated: list[tuple[Instance, Instance]],
+        *,
+        remember: bool = True,
     ) -> None:
         out = removed + [was for was, _ in updated]
         into = added + [new for _, new in updated]
-        touched = self.names.swap(out, into)
+        touched = self.names.swap(out, into, remember=remember)
         addresses = self._swap_addresses(out, into)
         self._tell(Change(frozenset(touched), addresses, tuple(added), tuple(removed), tuple(updated)))
 
@@ -193,7 +210,9 @@ class Registry:
 
     def _note_states(self) -> None:
         self.stale = frozenset(s.name for s in self._statuses.values() if s.state is SourceState.STALE)
-        self.syncing = frozenset(s.name for s in self._statuses.values() if s.state is SourceState.SYNCING)
+        self.syncing = frozenset(
+            s.name for s in self._statuses.values() if s.state is SourceState.SYNCING or s.restored
+        )
 
     def _warn_of_mass_removal(self, source: str, before: int, removed: int) -> None:
         if before >= MASS_REMOVAL_FLOOR and removed * 2 > before:
@@ -238,15 +257,37 @@ class Writer:
         if not self._open:
             return
         old = self._registry.status(self._name)
+        restored = old.restored and state is not SourceState.LIVE
         self._registry.set_status(
             replace(
                 old,
-                state=state,
+                state=SourceState.STALE if restored else state,
+                restored=restored,
                 last_sync=time.time() if state is SourceState.LIVE else old.last_sync,
                 last_error=error if error is not None else old.last_error,
                 detail={**old.detail, **detail},
             )
         )
+
+    def restore(
+        self, objects: Mapping[str, Iterable[Instance]], networks: Iterable[Network], as_of: float
+    ) -> None:
+        """Begin with what the source said in an earlier process, in step until the Unix time ``as_of``."""
+        self.networks(networks)
+        self.replace(objects)
+        if self._open:
+            old = self._registry.status(self._name)
+            self._registry.set_status(replace(old, state=SourceState.STALE, last_sync=as_of, restored=True))
+
+    def give_up(self) -> bool:
+        """Forget what was restored, if it was not replaced meanwhile; whether it was there still."""
+        old = self._registry.status(self._name) if self._open else None
+        if old is None or not old.restored:
+            return False
+        self._registry.set_status(replace(old, state=SourceState.SYNCING, restored=False))
+        self._registry.unsay(self._name)
+        self.networks(())
+        return True
 
 
 def _newest_first(instance: Instance) -> tuple[float, str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,13 @@ from discoverd.resolver.local import Settings
 from discoverd.resolver.select import Policy
 from discoverd.sources.consul import ConsulSettings, source_name
 from discoverd.sources.docker import DockerSettings, distinct
+from discoverd.warm import Followed, Keeper
 
 if TYPE_CHECKING:
     from discoverd.catalog import Catalog
     from discoverd.config import Config, Endpoint
     from discoverd.ledger import Ledger
+    from discoverd.registry import Registry
 
     SourceSettings = DockerSettings | ConsulSettings
 
@@ -57,6 +60,28 @@ def ledger_of(config: Config) -> Ledger | None:
             raise StartError(str(error)) from None
         log.warning("%s; until then they are kept in memory only", error)
         return None
+
+
+def keeper_of(config: Config, ledger: Ledger | None, registry: Registry, catalog: Catalog) -> Keeper | None:
+    """What keeps the sources' last words: beside the ledger, whose lock keeps other processes out."""
+    if ledger is None or not config.max_stale:
+        return None
+    return Keeper(registry, catalog, ledger.path.parent / "last-known", config.max_stale)
+
+
+def followed_of(settings: SourceSettings) -> tuple[Followed, ...]:
+    """A source's names on disk, with a digest of what would make it say something else."""
+    if isinstance(settings, ConsulSettings):
+        consul = (settings.url, settings.namespace, settings.only_passing, settings.tagged_address)
+        export = (settings.export, settings.instance) if settings.export else ()
+        digest = _digest((consul, export))
+        return tuple(Followed(source_name(d), digest, d) for d in settings.datacenters)
+    engine = (settings.url, settings.host_address, settings.only_enabled, settings.names)
+    return (Followed(f"docker/{settings.name}", _digest(engine)),)
+
+
+def _digest(values: tuple[object, ...]) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:32]
 
 
 def forwarder_of(config: Config) -> Forwarder:

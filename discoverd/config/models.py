@@ -235,7 +235,13 @@ class Config(Frozen):
         default=1, description="processes that answer"
     )
     state_dir: PathOrOff = Field(
-        default=None, description="directory that registrations are kept in; None (off): in memory only"
+        default=None,
+        description="directory of registrations and last known answers; None (off): in memory only",
+    )
+    max_stale: Seconds = Field(
+        default=3600,
+        description="seconds that a source's last known answers are served after a start that does not reach"
+        " it; 0: none are kept",
     )
     docker: Annotated[tuple[Annotated[DockerConfig, BeforeValidator(_url_table)], ...], Listed] = Field(
         default=(), description="Docker Engines that are watched"

@@ -39,7 +39,7 @@ from discoverd.resolver.reverse import address_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from discoverd.catalog import Catalog, Endpoint, Fetched, Node
+    from discoverd.catalog import Catalog, Datacenter, Endpoint, Fetched, Node
     from discoverd.model import IPAddress
     from discoverd.resolver.outcome import Outcome
 
@@ -127,7 +127,7 @@ class ConsulNames:
             return self._no_name()
         if held is None or lookup.kind in EXECUTED:
             return Later(lookup)
-        if not held.synced:
+        if not held.synced and not (held.restored and _is_known(held, lookup)):
             return Fail(f"first sync not complete: Consul's datacenter {lookup.datacenter}")
         if lookup.kind == "node":
             depends = (node_key(lookup.datacenter, lookup.name),)
@@ -242,6 +242,11 @@ class ConsulNames:
 
     def _no_data(self, depends: tuple[str, ...] = ()) -> NoData:
         return NoData(self._soa(), depends)
+
+
+def _is_known(held: Datacenter, lookup: Lookup) -> bool:
+    """Whether it was known when this was last in step; what was not may exist by now."""
+    return lookup.name in (held.nodes if lookup.kind == "node" else held.services)
 
 
 def parse(question: Question, home: str) -> Lookup | None:

@@ -62,7 +62,8 @@ def _not_ours(local: Local, asked: Asked) -> Iterator[str]:
 def _sources(local: Local) -> Iterator[str]:
     for name in sorted(local.registry.syncing):
         status = local.registry.status(name)
-        yield f"{name} has not synced yet: {status.last_error or 'no answer so far'}"
+        since = " since the start, what it last said is served" if status.restored else ""
+        yield f"{name} has not synced yet{since}: {status.last_error or 'no answer so far'}"
 
 
 def _no_data(asked: Asked, considered: tuple[tuple[Instance, str | None], ...]) -> Iterator[str]:

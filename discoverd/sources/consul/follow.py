@@ -59,6 +59,8 @@ class Follower:
         self.link, self.name, self.datacenter = link, importer.source, datacenter
         self._importer, self._sink, self._catalog = importer, sink, catalog
         self._held = catalog.follow(datacenter)
+        #: Services that an earlier process knew: what became of them then is made anew.
+        self._unconfirmed = set(self._held.services) if self._held.restored else set()
         self._parser = Parser()
         self.pulse = Pulse(self.name, link.control, datacenter, self.tell)
         #: Services as the catalog lists them, by name in lower case.
@@ -187,7 +189,8 @@ class Follower:
             await self.pulse.look()
             async with self.link.readers:
                 _, endpoints = await self.ask_service(self.link.control, key, 0)
-        if known != endpoints:
+        if known != endpoints or key in self._unconfirmed:
+            self._unconfirmed.discard(key)
             self._catalog.set_service(self.datacenter, key, endpoints)
             self._sink.publish(key, self._importer.instances(endpoints))
         return not endpoints and key not in self._listed
@@ -209,7 +212,7 @@ class Follower:
         trouble = self.pulse.trouble
         in_step = trouble is None and not self._behind and not self._poller.behind
         if in_step and not self._held.synced:
-            self._held.synced = True
+            self._held.synced, self._held.restored = True, False
             log.info("%s: in step, %d services", self.name, len(self._listed))
         state = SourceState.LIVE if in_step else SourceState.STALE
         self._sink.status(

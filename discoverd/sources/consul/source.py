@@ -123,6 +123,11 @@ class ConsulSource:
                     sink.status(SourceState.SYNCING, said)
                 await asyncio.sleep(30 if isinstance(error, DeniedError) else 0.2 + retry.failed())
                 continue
+            before = self._catalog.home
+            if before not in ("", identity.datacenter) and HOME in self._sinks:
+                log.warning("consul: the agent is in %s now, no longer in %s", identity.datacenter, before)
+                self._catalog.drop(before)
+                self._sinks[HOME].replace({})
             home = self._catalog.home = identity.datacenter
             log.info("consul: node %s in datacenter %s", identity.node or "(not said)", home)
             return identity

@@ -1,0 +1,5 @@
+"""What each source last said, kept on disk for a start that does not reach it: docs/warm-start.md."""
+
+from discoverd.warm.keeper import Followed, Keeper
+
+__all__ = ["Followed", "Keeper"]
