@@ -33,7 +33,7 @@ from discoverd.sources.docker import DockerSource
 from discoverd.sources.leases import FullError, LeaseSource, NotKeptError
 from discoverd.sources.static import StaticSource
 from discoverd.supervise import keep_running, spawn
-from discoverd.thishost import ThisHost
+from discoverd.thishost import Engines, ThisHost
 from discoverd.views import Views
 from discoverd.wiring import (
     StartError,
@@ -44,6 +44,7 @@ from discoverd.wiring import (
     hosts_of,
     keeper_of,
     ledger_of,
+    remote_of,
     settings_of,
     source_names,
     sources_of,
@@ -95,7 +96,8 @@ class App:
         self.config = config
         self.registry = Registry()
         self.host_addresses = HostAddresses()
-        self.views = Views(self.registry, self.host_addresses)
+        self.engines = Engines(self.registry, self.host_addresses, remote_of(config))
+        self.views = Views(self.registry, self.host_addresses, self.engines)
         self.local = Local(self.registry, settings_of(config))
         self.local.hosts = self.views.host_of
         cookies = Cookies()
@@ -228,10 +230,12 @@ class App:
                     ended = self._sources.pop(settings)
                     ended.cancel()
                     await asyncio.wait([ended])  # it may have to take back what it exported
+                    kept = {name for wanted in self._wanted_sources for name in source_names(wanted)}
                     for name in source_names(settings):
                         if self._keeper is not None:
                             self._keeper.end(name)
-                        self.registry.forget(name)
+                        if name not in kept:  # with other settings: what was known stays until it has synced
+                            self.registry.forget(name)
                     if isinstance(settings, ConsulSettings):
                         self.catalog.forget()
                 for settings in self._wanted_sources:
@@ -244,7 +248,7 @@ class App:
     def _source(self, settings: SourceSettings, writers: list[Writer]) -> Source:
         if isinstance(settings, ConsulSettings):
             sinks = dict(zip(settings.datacenters, writers, strict=True))
-            self._consul = ConsulSource(settings, sinks, self.catalog, ThisHost(self.registry))
+            self._consul = ConsulSource(settings, sinks, self.catalog, ThisHost(self.registry, self.engines))
             return self._consul
         return CheckedSource(lambda sink: DockerSource(settings, sink), writers[0], self._check_lanes)
 
@@ -286,6 +290,7 @@ class App:
         self.static.reload(config.services)
         self.local.consul = consul_names_of(config, self.catalog)
         self._wanted_sources = sources_of(config)
+        self.engines.remote = remote_of(config)
         self._sources_changed.set()
         self.fastpath.clear()
         logging.getLogger("discoverd").setLevel(config.log.level.upper())

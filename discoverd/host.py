@@ -1,7 +1,8 @@
-"""The host's own addresses: askers that have one of them ask from the host itself."""
+"""The host's own addresses and interfaces: askers that have one of its addresses ask from the host itself."""
 
 from __future__ import annotations
 
+import socket
 import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from discoverd.config.machine import interfaces
 
 if TYPE_CHECKING:
-    from discoverd.model import IPAddress
+    from discoverd.model import IPAddress, IPNetwork
 
 #: Seconds for which a reading is good; a new container network brings the host a new address.
 GOOD_FOR = 2.0
@@ -21,14 +22,37 @@ class HostAddresses:
     def __init__(self) -> None:
         self._read_at = float("-inf")
         self._addresses: frozenset[IPAddress] = frozenset()
+        self._networks: frozenset[IPNetwork] = frozenset()
 
     def __call__(self) -> frozenset[IPAddress]:
-        now = time.monotonic()
-        if now - self._read_at > GOOD_FOR:
-            self._addresses = frozenset(ip_address(i.ip) for i in interfaces())
-            self._read_at = now
+        self._read()
         return self._addresses
+
+    def on_link(self, address: IPAddress) -> bool:
+        """Whether an address is on a network that an interface of this host is on."""
+        self._read()
+        return any(address in network for network in self._networks)
+
+    def interfaces(self) -> frozenset[str]:
+        """The names of the interfaces there are now; none where the system does not tell."""
+        try:
+            return frozenset(name for _, name in socket.if_nameindex())
+        except OSError:
+            return frozenset()
+
+    @property
+    def name(self) -> str:
+        """The host's name; in a container of its own, discoverd's is usually its short id."""
+        return socket.gethostname()
 
     def forget(self) -> None:
         """Read anew at the next call: networks have changed."""
         self._read_at = float("-inf")
+
+    def _read(self) -> None:
+        now = time.monotonic()
+        if now - self._read_at > GOOD_FOR:
+            found = interfaces()
+            self._addresses = frozenset(ip_address(i.ip) for i in found)
+            self._networks = frozenset(i.network for i in found if i.network.num_addresses > 1)
+            self._read_at = now

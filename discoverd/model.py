@@ -76,6 +76,8 @@ class Membership:
     network: str
     network_id: str
     aliases: tuple[str, ...] = ()
+    #: What the project's file calls the network, where that is not its whole name (``edge``).
+    short: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,8 @@ class Network:
     gateways: tuple[IPAddress, ...] = ()
     #: True where the network has no way out; its clients get no recursion.
     internal: bool = False
+    #: The interface that a bridge network has on its engine's host; empty where it is not known.
+    bridge: str = ""
 
 
 @dataclass(frozen=True, slots=True)

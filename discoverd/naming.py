@@ -69,6 +69,7 @@ class Kind(StrEnum):
     ALIAS = "network alias"
     SCOPED_ALIAS = "network alias in its scope"
     NETWORK = "service on a network"
+    SHORT_NETWORK = "service on a network of its project"
     HOSTNAME = "hostname"
     ID = "id"
     EXTRA = "name given by a label"
@@ -76,11 +77,12 @@ class Kind(StrEnum):
 
 
 #: Which kinds go first where one name is several things, the others being 1: ids are nobody else's,
-#: a network called like a scope adds nothing to that scope's services, and a tag gives way to both.
-PRECEDENCE = {Kind.ID: 0, Kind.NETWORK: 2, Kind.TAG: 3}
+#: a network called like a scope adds nothing to that scope's services, its name in a project's file nothing
+#: to a network that is really called so, and a tag gives way to all.
+PRECEDENCE = {Kind.ID: 0, Kind.NETWORK: 2, Kind.SHORT_NETWORK: 3, Kind.TAG: 4}
 
 #: Kinds that a dotted name without the domain may be answered by (see docs/names.md, bare names).
-QUALIFIED = frozenset({Kind.SCOPED, Kind.REPLICA, Kind.SCOPED_ALIAS, Kind.NETWORK})
+QUALIFIED = frozenset({Kind.SCOPED, Kind.REPLICA, Kind.SCOPED_ALIAS, Kind.NETWORK, Kind.SHORT_NETWORK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +143,20 @@ def _alias_claims(instance: Instance) -> Iterator[tuple[str, Kind, str]]:
 
 
 def _network_claims(instance: Instance) -> Iterator[tuple[str, Kind, str]]:
-    """What an instance is called on a network, below the network's name, as Docker's own DNS has it."""
+    """What an instance is called on a network, below the network's name, as Docker's own DNS has it.
+
+    Compose calls the network ``edge`` of the project ``shop`` ``shop_edge``: it goes by both.
+    """
     own = (*instance.own_names, instance.unique)
     for membership in instance.memberships:
-        network = to_label(membership.network)
         shared = (instance.service, *membership.aliases) if instance.in_service else ()
-        for name in (*shared, *own):
-            if network and name:
-                yield f"{name}.{network}", Kind.NETWORK, membership.network_id
+        whole, short = to_label(membership.network), to_label(membership.short)
+        for network, kind in ((whole, Kind.NETWORK), (short, Kind.SHORT_NETWORK)):
+            # every project has a default network: that one's short name tells nothing
+            if network and not (kind is Kind.SHORT_NETWORK and network in {whole, "default"}):
+                for name in (*shared, *own):
+                    if name:
+                        yield f"{name}.{network}", kind, membership.network_id
 
 
 def ancestors(name: str) -> Iterator[str]:

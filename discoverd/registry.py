@@ -128,6 +128,9 @@ class Registry:
         for networks in known:
             yield from networks
 
+    def networks_by_source(self) -> Mapping[str, tuple[Network, ...]]:
+        return self._networks
+
     def statuses(self) -> tuple[SourceStatus, ...]:
         return tuple(self._statuses.values())
 

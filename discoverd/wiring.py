@@ -126,6 +126,11 @@ def engines_of(config: Config) -> tuple[DockerSettings, ...]:
     )
 
 
+def remote_of(config: Config) -> dict[str, str]:
+    """Source -> host, for engines that are reached through a network."""
+    return {f"docker/{e.name}": e.reached_at for e in engines_of(config) if e.reached_at}
+
+
 def hosts_of(endpoint: Endpoint) -> tuple[str, ...]:
     """The addresses to bind for one ``--listen``: ``:53`` is both wildcards."""
     return (endpoint.host,) if endpoint.ip is not None else ("0.0.0.0", "::")  # noqa: S104 - as asked for

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -140,6 +141,21 @@ def test_a_name_on_a_network_counts_its_addresses_there_only() -> None:
     assert made["web.edge"].network_id == "docker/test/edge"
     assert made["www.shop_default"].network_id == "docker/test/shop_default"
     assert made["web"].network_id == made["web.shop"].network_id == ""
+
+
+def test_a_projects_network_goes_by_its_name_in_the_file_too() -> None:
+    """But not its default network: each project has one."""
+    web = container("web", 2, "shop_default", "backend", project="shop")
+    default, backend = web.memberships
+    web = replace(web, memberships=(replace(default, short="default"), replace(backend, short="inner")))
+    made = bindings(web)
+    assert (made["web.inner"].kind, made["web.inner"].network_id) == (
+        Kind.SHORT_NETWORK,
+        "docker/test/backend",
+    )
+    assert made["shop-web-2.inner"].kind is Kind.SHORT_NETWORK
+    assert made["web.backend"].kind is Kind.NETWORK
+    assert "web.default" not in made
 
 
 def test_a_container_without_labels_goes_by_its_name_aliases_and_id() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from discoverd.model import Address, Health, Instance, State
-from discoverd.naming import to_label
+from discoverd.naming import Kind, to_label
 from discoverd.views import Place, View
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ def _reachable(
     else:
         own = {(b.instance.service, b.instance.scope) for b in held if _is_own(b.instance, view)}
         own |= {(g.service, g.scope) for g in gone if _is_own(g, view)}
-        # a network that is asked for by name is meant, whoever is on it
-        if not own or any(b.network_id for b in held):
+        # a network that is asked for by its whole name is meant, whoever is on it
+        if not own or any(b.kind is Kind.NETWORK for b in held):
             return list(held)
         chosen = [b for b in held if (b.instance.service, b.instance.scope) in own]
         why = "it belongs to another scope than the asker's"
@@ -153,12 +153,30 @@ def _addressed(binding: Binding, view: View, hosts: Hosts) -> Chosen:
         shared = tuple(a for a in instance.addresses if a.network_id in view.networks)
         if shared:
             return Chosen(instance, _preferred(shared))
-    if view.place is Place.ELSEWHERE and instance.host_address is not None:
+    if _is_beyond(instance, view):
         if not any(p.published and p.published_beyond_host for p in instance.ports):
             return Chosen(instance, ())
-        return Chosen(instance, (Address(instance.host_address),), published=True)
-    free = tuple(a for a in instance.addresses if not a.network_id)
-    return Chosen(instance, free or _preferred(instance.addresses))
+        at = instance.host_address
+        return Chosen(instance, (Address(at),) if at else (), published=True)
+    led = tuple(a for a in instance.addresses if _leads_there(a, instance, view))
+    free = tuple(a for a in led if not a.network_id)
+    return Chosen(instance, free or _preferred(led))
+
+
+def _is_beyond(instance: Instance, view: View) -> bool:
+    """Whether the asker is not on the host of the instance's engine, and was told where that host is."""
+    return instance.host_address is not None and (
+        view.place is Place.ELSEWHERE or instance.source in view.away
+    )
+
+
+def _leads_there(address: Address, instance: Instance, view: View) -> bool:
+    """False for a range of another host's engine that leads to containers of the asker's own host."""
+    return not (
+        address.network_id
+        and instance.source in view.away
+        and any(address.ip in subnet for subnet in view.taken)
+    )
 
 
 def _preferred(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
@@ -173,8 +191,10 @@ def _preferred(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
 
 
 def _no_address(binding: Binding, view: View) -> str:
-    if view.place is Place.ELSEWHERE and binding.instance.host_address is not None:
-        return "it publishes no port that can be reached from beyond the host"
     if binding.network_id:
         return "it has no address on that network"
+    if _is_beyond(binding.instance, view):
+        return "it publishes no port that can be reached from beyond the host"
+    if binding.instance.addresses:
+        return "its address leads to other containers on the asker's host: its engine needs a host_address"
     return "it has no address"

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from discoverd.model import Address, Health, Port, State
+from discoverd.model import Address, Health, Instance, Membership, Port, State
 from discoverd.nameindex import GONE_SECONDS, Found
 from discoverd.resolver.local import Settings
 from discoverd.resolver.select import Policy, select
@@ -358,3 +358,30 @@ def test_it_is_said_which_setting_leaves_an_instance_out() -> None:
 
 def test_nothing_found_is_nothing_chosen() -> None:
     assert select(Found((), exists=False, depends=()), HOST_VIEW, Policy()).chosen == ()
+
+
+# -- networks by the name that a project's file gives them ---------------------------------------
+
+
+def on_short(scope: str, last: int, net: str) -> Instance:
+    made = container("web", last, net, project=scope)
+    return replace(made, memberships=tuple(replace(m, short="inner") for m in made.memberships))
+
+
+def test_a_short_network_name_means_the_askers_own_project() -> None:
+    shop, blog = on_short("shop", 10, "backend"), on_short("blog", 20, "lonely")
+    world = World(shop, blog, *CLIENTS)
+    assert sorted(world.ips("web.inner.docker")) == ["10.4.0.10", "10.5.0.20"]
+    for asker, own in ((IN_SHOP, "10.4.0.10"), (IN_BLOG, "10.5.0.20")):
+        assert world.ips("web.inner.docker", asker=asker) == [own], asker
+    assert world.ips("web.inner", asker=IN_SHOP) == ["10.4.0.10"], "and so without the domain"
+    # on the network itself it is that network's
+    assert world.ips("web.inner.docker", asker=IN_NEITHER) == ["10.5.0.20"]
+
+
+def test_a_network_that_is_really_called_so_goes_first() -> None:
+    world = World(on_short("shop", 10, "backend"), container("web", 30, "edge"))
+    world.put(
+        replace(container("web", 31, "edge"), id="x", memberships=(Membership("inner", "docker/test/edge"),))
+    )
+    assert world.ips("web.inner.docker") == ["10.3.0.31"]

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: These have neither addresses nor names of their own.
 _NO_NETWORK = frozenset({"host", "null"})
+_COMPOSE = "com.docker.compose."
+_BRIDGE = "com.docker.network.bridge.name"
 _TEMPORARY = re.compile(r"[0-9a-f]{12}_.+")
 
 
@@ -35,6 +37,8 @@ class NetworkMap:
     ids: Mapping[str, str] = field(default_factory=dict)
     #: Ids and names of those that nobody is reached by: host, none, Swarm's ingress.
     hidden: frozenset[str] = frozenset()
+    #: Id -> (project, what that project's file calls it), for those that Compose made.
+    composed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def knows(self, name: str) -> bool:
         return name in self.ids or name in self.hidden
@@ -57,12 +61,16 @@ def parse_networks(docs: Iterable[Json], engine: str) -> NetworkMap:
     networks: list[Network] = []
     ids: dict[str, str] = {}
     hidden: set[str] = set()
+    composed: dict[str, tuple[str, str]] = {}
     for doc in docs:
         network_id, name = text(doc, "Id"), text(doc, "Name")
         if text(doc, "Driver") in _NO_NETWORK or doc.get("Ingress") is True:
             hidden |= {network_id, name}
             continue
         ids |= {name: network_id, network_id: network_id}
+        labels = part(doc, "Labels")
+        if short := text(labels, _COMPOSE + "network"):
+            composed[network_id] = text(labels, _COMPOSE + "project"), short
         config = objects(part(doc, "IPAM"), "Config")
         bridge = text(doc, "Driver") == "bridge"  # elsewhere the gateway is another machine's
         networks.append(
@@ -72,10 +80,11 @@ def parse_networks(docs: Iterable[Json], engine: str) -> NetworkMap:
                 subnets=tuple(net for c in config if (net := _network(text(c, "Subnet")))),
                 gateways=tuple(ip for c in config if bridge and (ip := _gateway(c))),
                 internal=doc.get("Internal") is True,
+                bridge=(text(part(doc, "Options"), _BRIDGE) or f"br-{network_id[:12]}") if bridge else "",
             )
         )
     # the engine lists them in another order each time, which is no change
-    return NetworkMap(tuple(sorted(networks, key=lambda n: n.id)), ids, frozenset(hidden))
+    return NetworkMap(tuple(sorted(networks, key=lambda n: n.id)), ids, frozenset(hidden), composed)
 
 
 def _network(given: str) -> IPNetwork | None:
@@ -112,30 +121,43 @@ def parse_ground(
     engine: str,
     *,
     running: bool,
+    project: str,
     preferred: Sequence[str],
     make: NameMaker,
     plain: Container[str],
 ) -> Ground:
     """Read a container's own networks; addresses only while it runs, since stopped ones keep stale ones.
 
-    ``preferred`` are names of networks that go first; ``make`` makes DNS names of aliases;
-    ``plain`` are names that are no aliases, though the engine lists them as such.
+    ``preferred`` are names of networks that go first, by their whole name or by that in the file of
+    ``project``; ``make`` makes DNS names of aliases; ``plain`` are names that are no aliases, though
+    the engine lists them as such.
     """
     memberships: list[Membership] = []
     addresses: list[Address] = []
     given = part(doc, "NetworkSettings", "Networks")
-    rank = {name: place for place, name in reversed(list(enumerate(preferred)))}
-    for name in sorted(given, key=lambda n: (rank.get(n, len(rank)), n)):
-        endpoint = part(given, name)
-        found = text(endpoint, "NetworkID") or known.ids.get(name, name)
-        if found in known.hidden or name in {"host", "none"}:
+    found = {name: text(part(given, name), "NetworkID") or known.ids.get(name, name) for name in given}
+    shorts = {name: _short(known, found[name], project) for name in given}
+
+    def rank(name: str) -> tuple[int, str]:
+        called = [preferred.index(n) for n in (name, shorts[name]) if n and n in preferred]
+        return min(called, default=len(preferred)), name
+
+    for name in sorted(given, key=rank):
+        if found[name] in known.hidden or name in {"host", "none"}:
             continue
-        network_id = f"{engine}/{found}"
-        memberships.append(Membership(name, network_id, tuple(_aliases(endpoint, make, plain))))
+        endpoint, network_id = part(given, name), f"{engine}/{found[name]}"
+        aliases = tuple(_aliases(endpoint, make, plain))
+        memberships.append(Membership(name, network_id, aliases, shorts[name]))
         if running:
             ips = (_address(text(endpoint, key)) for key in ("IPAddress", "GlobalIPv6Address"))
             addresses += [Address(ip, name, network_id) for ip in ips if ip]
     return Ground(tuple(memberships), tuple(addresses), _published(doc) if running else {})
+
+
+def _short(known: NetworkMap, network: str, project: str) -> str:
+    """What the project's own file calls a network."""
+    owner, short = known.composed.get(network, ("", ""))
+    return short if project and owner == project else ""
 
 
 def _aliases(endpoint: Json, make: NameMaker, plain: Container[str]) -> Iterator[str]:

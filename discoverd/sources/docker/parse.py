@@ -127,20 +127,23 @@ def _own_ground(doc: Json, who: Identity, run: Run, settings: DockerSettings, ne
     if text(part(doc, "HostConfig"), "NetworkMode") == "host":
         here = settings.host_address
         return Ground(addresses=(Address(here),) if here and run.running else (), on_host=True)
-    preferred = [f"{who.project}_default"] if who.project else []
-    if wished := who.wishes.network:  # as the engine calls it, or as the project's file does
+    preferred = [f"{who.project}_default", "default"] if who.project else []
+    wished = who.wishes.network  # as the engine calls it, or as the project's file does
+    if wished:
         preferred = [wished, f"{who.project}_{wished}", *preferred]
-        if not set(preferred[:2]) & part(doc, "NetworkSettings", "Networks").keys():
-            who.notes.add(f"label discoverd.network is {wished!r}: expected one of its networks; ignored")
-    return parse_ground(
+    ground = parse_ground(
         doc,
         networks,
         settings.name,
         running=run.running,
+        project=who.project,
         preferred=preferred,
         make=who.notes.name,
         plain=who.plain,
     )
+    if wished and not any({m.network, m.short} & set(preferred[:2]) for m in ground.memberships):
+        who.notes.add(f"label discoverd.network is {wished!r}: expected one of its networks; ignored")
+    return ground
 
 
 def _instances(

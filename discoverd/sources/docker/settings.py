@@ -60,6 +60,11 @@ class DockerSettings:
         object.__setattr__(self, "templates", tuple(Template(text) for text in self.names))
 
     @property
+    def reached_at(self) -> str:
+        """The host that a network leads to the engine by; empty for a socket."""
+        return "" if self.url.startswith("unix:") else urlsplit(self.url).hostname or ""
+
+    @property
     def tls(self) -> bool:
         return self.url.startswith("https://") or bool(self.tls_ca or self.tls_cert)
 

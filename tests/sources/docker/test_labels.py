@@ -123,6 +123,14 @@ def test_a_preferred_network_by_the_engines_name_or_by_the_projects() -> None:
         doc = container("engine-26", "shop-web-1", Config=_config({"discoverd.network": wanted}))
         assert [a.network for a in doc.instances[0].addresses] == ["shop_edge", "shop_default"]
         assert doc.notes == ()
+        edge, default = doc.instances[0].memberships
+        assert (edge.short, default.short) == ("edge", "default")
+
+
+def test_a_networks_name_in_the_file_is_its_own_projects() -> None:
+    """Another project's container on it calls it something else."""
+    doc = container("engine-26", "shop-web-1", Config=_config({"com.docker.compose.project": "blog"}))
+    assert {m.short for m in doc.instances[0].memberships} == {""}
 
 
 def _config(labels: dict[str, str]) -> dict[str, object]:

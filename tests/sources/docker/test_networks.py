@@ -26,6 +26,18 @@ def test_recorded_networks(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_bridges_and_what_compose_calls_its_networks(engine: str) -> None:
+    known = networks(engine)
+    for network in known.networks:
+        key = known.ids[network.name]
+        assert network.bridge == ("docker0" if network.name == "bridge" else f"br-{key[:12]}")
+        name = network.name.removeprefix("shop_")
+        assert known.composed.get(key) == (("shop", name) if network.name.startswith("shop_") else None)
+    assert made(Options={"com.docker.network.bridge.name": "wire"}).bridge == "wire"
+    assert made(Driver="macvlan").bridge == ""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_order_of_the_list_is_no_change(engine: str) -> None:
     assert parse_networks(reversed(load(engine, "networks")), "local") == networks(engine)
 
