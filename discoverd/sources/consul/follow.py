@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from discoverd.sources.base import Sink
     from discoverd.sources.consul.adapter import Client, Index
     from discoverd.sources.consul.instances import Importer
-    from discoverd.sources.consul.link import Link
+    from discoverd.sources.consul.link import Ask, Link
 
 log = logging.getLogger("discoverd.consul")
 
@@ -83,9 +83,9 @@ class Follower:
             spawn(group, f"{self.name} polled", self._poller.run())
 
     def _follow(
-        self, ask: Callable[..., Awaitable[Any]], take: Callable[[Any], Awaitable[bool]]
+        self, ask: Ask[Any], take: Callable[[Any], Awaitable[bool]], floor: int = 0
     ) -> Coroutine[Any, Any, None]:
-        watch: Watch[Any] = Watch(self.link, self.pulse, ask, take, self._note)
+        watch: Watch[Any] = Watch(self.link, self.pulse, ask, take, self._note, floor=floor)
         self._behind.add(watch)
         return self._run(watch)
 
@@ -117,12 +117,16 @@ class Follower:
         new, entries = await client.catalog.nodes(index=index or None, wait=self._wait, dc=self.datacenter)
         return new, _read(self._parser.nodes, entries)
 
-    async def ask_service(self, client: Client, name: str, index: int) -> tuple[Index, tuple[Endpoint, ...]]:
-        """A service's endpoints; its name in any letter case."""
-        new, entries = await client.health.service(
-            name, index=index or None, wait=self._wait, dc=self.datacenter
-        )
-        return new, _read(self._parser.endpoints, entries)
+    def asking(self, name: str) -> Ask[tuple[Endpoint, ...]]:
+        """The question for a service's endpoints; its name in any letter case."""
+
+        async def ask(client: Client, index: int) -> tuple[Index, tuple[Endpoint, ...]]:
+            new, entries = await client.health.service(
+                name, index=index or None, wait=self._wait, dc=self.datacenter
+            )
+            return new, _read(self._parser.endpoints, entries)
+
+        return ask
 
     # -- answers --------------------------------------------------------------------------
 
@@ -154,21 +158,18 @@ class Follower:
         self._warn_beyond_budget()
         return False
 
-    def _begin(self, key: str) -> None:
-        """Follow one more service, by itself while a connection is left for it."""
+    def _begin(self, key: str, index: int = 0) -> None:
+        """Follow one more service, known as of ``index``: by itself while a connection is left for it."""
         if not self.link.take():
             self._poller.add(key)
             return
-
-        async def ask(client: Client, index: int) -> tuple[Index, tuple[Endpoint, ...]]:
-            return await self.ask_service(client, key, index)
 
         async def take(endpoints: tuple[Endpoint, ...]) -> bool:
             return await self.take_service(key, endpoints)
 
         self._watched.add(key)
         # made here and not in the task: until it has read its service, all this is not in step
-        watching = self._follow(ask, take)
+        watching = self._follow(self.asking(key), take, index)
 
         async def follow() -> None:
             try:
@@ -177,7 +178,7 @@ class Follower:
                 self._watched.discard(key)
                 self.link.give_back()
             if (polled := self._poller.release()) is not None:
-                self._begin(polled)
+                self._begin(*polled)
 
         spawn(self._group, f"{self.name} {key}", follow())
 
@@ -187,8 +188,7 @@ class Follower:
         if known and not endpoints:
             # gone, or only out of sight of a token that has lost its rights, perhaps for a moment
             await self.pulse.look()
-            async with self.link.readers:
-                _, endpoints = await self.ask_service(self.link.control, key, 0)
+            _, endpoints = await self.link.read_exactly(self.asking(key))
         if known != endpoints or key in self._unconfirmed:
             self._unconfirmed.discard(key)
             self._catalog.set_service(self.datacenter, key, endpoints)

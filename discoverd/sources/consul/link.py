@@ -7,18 +7,27 @@ import json
 import logging
 import resource
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from discoverd.sources.consul.adapter import Client
 from discoverd.sources.consul.errors import AwayError, DeniedError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import TypeAlias
+
+    from discoverd.sources.consul.adapter import Index
     from discoverd.sources.consul.settings import ConsulSettings
+
+T = TypeVar("T")
+if TYPE_CHECKING:
+    #: Asks through a client for what comes after an index, at once where that is 0.
+    Ask: TypeAlias = Callable[[Client, int], Awaitable[tuple[Index, T]]]
 
 log = logging.getLogger("discoverd.consul")
 
 #: Plain reads at a time; a sync of ten thousand services is no faster with more.
-READERS = 16
+READERS, EXACT_READERS = 16, 4
 #: Connections one client address may have where the agent does not say
 #: (https://developer.hashicorp.com/consul/docs/agent/config/config-files#http_max_conns_per_client).
 DEFAULT_LIMIT = 200
@@ -40,14 +49,15 @@ class Identity:
 
 class Link:
     """The way to one agent. ``watching`` is for queries that wait, ``control`` for all others, and
-    ``exact`` reads without ``stale``.
+    ``exact`` for reads that a leader answers, and only after a quorum has confirmed it: a new one may
+    not know yet what the one before it had said.
     """
 
     def __init__(self, settings: ConsulSettings) -> None:
         self.settings = settings
         self.watching = Client(settings)
         self.control = Client(settings, connections=READERS)
-        self.exact = Client(settings, connections=2, consistency="default")
+        self.exact = Client(settings, connections=EXACT_READERS, consistency="consistent")
         self.readers = asyncio.Semaphore(READERS)
         self.watches = 0
         self._budget = 0
@@ -84,6 +94,23 @@ class Link:
         if not nodes:
             raise DeniedError(f"{denied}; the token needs agent:read or node:read")
         return Identity("", nodes[0]["Datacenter"], DEFAULT_LIMIT)
+
+    async def read(self, ask: Ask[T], floor: int) -> tuple[int, T]:
+        """Ask without waiting: the index and what was said. Raises ConsulError.
+
+        An index below ``floor``, the highest that the same question has had, comes from a server
+        that is behind (an election is under way, or it has just started), or from one that began
+        anew. The leader then says which.
+        """
+        async with self.readers:
+            new, value = await ask(self.control, 0)
+        return (new.number, value) if new.number >= floor else await self.read_exactly(ask)
+
+    async def read_exactly(self, ask: Ask[T]) -> tuple[int, T]:
+        """Ask the leader without waiting. Raises ConsulError, also while there is no leader."""
+        async with self.readers:
+            new, value = await ask(self.exact, 0)
+        return new.number, value
 
     @property
     def budget(self) -> int:

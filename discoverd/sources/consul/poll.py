@@ -41,7 +41,8 @@ class Poller:
 
     def __init__(self, follower: Follower) -> None:
         self._follower = follower
-        self._keys: dict[str, None] = {}
+        #: The services, and the index of what is known of each.
+        self._keys: dict[str, int] = {}
         self._unread: set[str] = set()
         self._marked: dict[str, None] = {}
         self._reading: set[str] = set()
@@ -65,18 +66,18 @@ class Poller:
 
     def add(self, key: str) -> None:
         """Take a service over."""
-        self._keys[key] = None
+        self._keys[key] = 0
         self._unread.add(key)
         self._needed.set()
         self._mark([key])
 
-    def release(self) -> str | None:
-        """Give a service up, to be followed by itself; None where there is none."""
+    def release(self) -> tuple[str, int] | None:
+        """Give a service up, to be followed by itself, and its index; None where there is none."""
         if not self._keys:
             return None
-        key, _ = self._keys.popitem()
+        key, index = self._keys.popitem()
         self._unread.discard(key)
-        return key
+        return key, index
 
     def listed(self, tags: Mapping[str, tuple[str, ...]]) -> None:
         """The catalog's list is another: names and tags that changed are read again."""
@@ -167,10 +168,13 @@ class Poller:
     async def _read(self, key: str) -> None:
         follower = self._follower
         await follower.pulse.ready()
-        async with follower.link.readers:
-            _, endpoints = await follower.ask_service(follower.link.control, key, 0)
+        index, endpoints = await follower.link.read(follower.asking(key), self._keys.get(key, 0))
+        if key not in self._keys:  # it is followed by itself by now
+            return
         if await follower.take_service(key, endpoints):
             self._keys.pop(key, None)
+        elif key in self._keys:
+            self._keys[key] = index
         if key in self._unread:
             self._unread.discard(key)
             if not self._unread:

@@ -15,8 +15,7 @@ from discoverd.sources.consul.pace import Bucket, Retry
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from discoverd.sources.consul.adapter import Client, Index
-    from discoverd.sources.consul.link import Link
+    from discoverd.sources.consul.link import Ask, Link
     from discoverd.sources.consul.pulse import Pulse
 
 T = TypeVar("T")
@@ -34,20 +33,25 @@ class Watch(Generic[T]):
 
     ``ask(client, index)`` asks, an index of 0 without waiting. ``apply`` gets each new answer and
     says whether that was the last. ``told`` is called when ``behind`` changes: True from the
-    beginning or a failure until the next answer is applied.
+    beginning or a failure until the next answer is applied. ``floor`` is the index of what is
+    known already.
     """
 
     def __init__(
         self,
         link: Link,
         pulse: Pulse,
-        ask: Callable[[Client, int], Awaitable[tuple[Index, T]]],
+        ask: Ask[T],
         apply: Callable[[T], Awaitable[bool]],
         told: Callable[[Watch[T]], None] = lambda _watch: None,
+        *,
+        floor: int = 0,
     ) -> None:
         self._link, self._pulse, self._ask, self._apply, self._told = link, pulse, ask, apply, told
         self.behind = True
         self.resets = 0
+        #: The index of what was applied last: it outlives the failures that end the waiting on it.
+        self._floor = floor
 
     async def run(self) -> None:
         """Until ``apply`` says so, or cancelled. No ConsulError comes out."""
@@ -65,6 +69,8 @@ class Watch(Generic[T]):
                     if await self._apply(value):
                         return
                     self._set_behind(behind=False)
+                self.resets += new < self._floor
+                self._floor = new
                 # Woken without news: a server that stops, or that was given another state (a snapshot),
                 # whose index may be lower. That is only seen without an index.
                 woken = new == index and loop.time() - asked < EARLY
@@ -79,16 +85,11 @@ class Watch(Generic[T]):
 
     async def _read(self, index: int) -> tuple[int, T]:
         if not index:
-            async with self._link.readers:
-                fresh, value = await self._ask(self._link.control, 0)
-            return fresh.number, value
+            return await self._link.read(self._ask, self._floor)
         new, value = await self._ask(self._link.watching, index)
-        if new.number < index:
-            # it went backwards: this body may be older than what is known
-            self.resets += 1
-            async with self._link.readers:
-                new, value = await self._ask(self._link.exact, 0)
-        return new.number, value
+        if new.number >= index:
+            return new.number, value
+        return await self._link.read_exactly(self._ask)  # it went backwards: this body may be an old one
 
     def _set_behind(self, *, behind: bool) -> None:
         if behind != self.behind:
