@@ -20,6 +20,11 @@ OTHER_TYPES: Final = frozenset(number.to_bytes(2, "big") for number in (41, 249,
 #: Names from here on in a message, as pointers (RFC 1035 section 4.1.4), by offset in the question.
 POINTERS: Final = [(0xC000 | (message.HEADER_SIZE + at)).to_bytes(2, "big") for at in range(message.MAX_NAME)]
 UNDERSCORE: Final = 0x5F
+#: Kinds of questions (domain, type, class) for which the way to deny them is kept.
+SINGLE_MOST: Final = 256
+#: Where the serial begins in an SOA record, from its end: five numbers of 32 bits (RFC 1035 section 3.3.13).
+SERIAL_AT: Final = -20
+WRAP: Final = 1 << 32
 
 
 class Denial:
@@ -27,9 +32,12 @@ class Denial:
 
     def __init__(self, local: Local) -> None:
         self._local, self._registry, self._names = local, local.registry, local.registry.names
-        self._read_of: tuple[int, object] | None = None
+        self._known = self._names.known
+        self._read_of: tuple[int, object] = -1, None
         #: Domains in wire format, longest first, each with its SOA record from the type on.
         self._domains: list[tuple[bytes, bytes]] = []
+        #: The same by what stands behind a single label below a domain: that, type and class.
+        self._single: dict[bytes, bytes] = {}
 
     def soa(self, key: bytes) -> bytes | None:
         """The authority section that denies a lower-case question, or None where it may not be denied.
@@ -37,27 +45,57 @@ class Denial:
         The owner points into the question, which ends in the domain.
         """
         registry, names = self._registry, self._names
-        if registry.syncing or names.wildcards or key[-2:] != CLASS_IN or key[-4:-2] in OTHER_TYPES:
+        if registry.syncing or names.wildcards or not key:
             return None
-        if (registry.serial, self._local.settings) != self._read_of:
+        serial, settings = self._read_of
+        if registry.serial != serial or self._local.settings is not settings:
             self._read()
+        # most are a single label below a domain: 0.5 µs instead of 1.5
+        end = 1 + key[0]
+        record = self._single.get(key[end:])
+        if record is None:
+            return self._other(key)
+        label = key[1:end]
+        if label[0] == UNDERSCORE or b"." in label or b"\\" in label:
+            return None
+        name = label.decode("latin-1")
+        for names_that_exist in self._known:
+            if name in names_that_exist:
+                return None
+        return POINTERS[end] + record if name != "ns" else None
+
+    def _other(self, key: bytes) -> bytes | None:
+        """The same for any number of labels; single ones are learnt."""
+        if key[-2:] != CLASS_IN or key[-4:-2] in OTHER_TYPES:
+            return None
         whole = key[:-TAIL]
         for domain, record in self._domains:
             if whole.endswith(domain):
                 end = len(whole) - len(domain)
                 name = _relative_name(key, end) if len(whole) <= message.MAX_NAME else None
-                if name is None or name in names or name == "ns" or name.startswith("all."):
+                if name is None or name in self._names or name == "ns" or name.startswith("all."):
                     return None
+                if end == 1 + key[0] and len(self._single) < SINGLE_MOST:
+                    self._single[key[end:]] = record
                 return POINTERS[end] + record
         return None
 
     def _read(self) -> None:
-        """Pack the SOA records anew: the registry's serial or the settings have changed."""
-        self._read_of = self._registry.serial, self._local.settings
-        self._domains = [
-            (_octets(domain), wire.pack_without_owner(self._local.soa(domain)))
-            for domain in sorted(self._local.settings.domains, key=len, reverse=True)
-        ]
+        """Pack the SOA records anew where the settings have changed, else put in the new serial."""
+        serial, settings = self._registry.serial, self._local.settings
+        if settings is self._read_of[1]:
+            octets = (serial % WRAP).to_bytes(4, "big")
+            self._domains = [
+                (domain, record[:SERIAL_AT] + octets + record[SERIAL_AT + 4 :])
+                for domain, record in self._domains
+            ]
+        else:
+            self._domains = [
+                (_octets(domain), wire.pack_without_owner(self._local.soa(domain)))
+                for domain in sorted(settings.domains, key=len, reverse=True)
+            ]
+        self._single.clear()
+        self._read_of = serial, settings
 
 
 def _octets(domain: str) -> bytes:

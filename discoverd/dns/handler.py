@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from discoverd.dns.cookies import Cookies
-    from discoverd.dns.fastpath import Fastpath, Store
+    from discoverd.dns.fastpath import Fastpath
+    from discoverd.dns.store import Store
     from discoverd.dns.transfer import Transfer
     from discoverd.model import IPAddress
     from discoverd.resolver.local import Local

@@ -68,6 +68,11 @@ def _find_calls() -> ctypes.PyDLL | None:
 _calls = _find_calls()
 
 
+def address(octets: bytes) -> int:
+    """Where these octets lie for as long as somebody holds them."""
+    return ctypes.cast(ctypes.c_char_p(octets), ctypes.c_void_p).value or 0
+
+
 class Batch:
     """Arrays for one socket's datagrams. A message's id is received right where it is sent from.
 

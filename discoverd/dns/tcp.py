@@ -239,10 +239,10 @@ class Connection(asyncio.Protocol):
         if ring is None:
             denial = fastpath.reply(store, packet, self._peer)
             return None if denial is None else packet[:2] + denial
-        headers, following, size = ring
+        headers, turn, tails, size = ring
         if size > self._whole_below or headers[0][0] & TC_BIT:
             return None  # over UDP something of it may have been left out
-        return b"".join((packet[:2], headers[form], question, following(), opt))
+        return b"".join((packet[:2], headers[form], question, tails[turn()], opt))
 
     def _reply(self, packet: bytes) -> bytes | None:
         """The reply by the handler; None where there is none, or none yet."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import socket
 import struct
-from itertools import repeat
+from itertools import accumulate, repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from discoverd.dns import mmsg
 from discoverd.dns.handler import Foreign
-from discoverd.dns.mmsg import CONTROL_SLOT, NAME_SLOT, OVERFLOW, REPLY_SLOT, SLOT
+from discoverd.dns.mmsg import CONTROL_SLOT, NAME_SLOT, OVERFLOW, SLOT
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,6 +37,9 @@ _IN_PKTINFO: Final = struct.Struct("@i4s4s")
 _IN6_PKTINFO: Final = struct.Struct("@16si")
 _CMSG_HEADER: Final = socket.CMSG_LEN(0)
 _ANCILLARY_SPACE: Final = socket.CMSG_SPACE(max(_IN_PKTINFO.size, _IN6_PKTINFO.size))
+
+#: Address and octets of a reply, as an iovec has them.
+PAIR: Final = struct.Struct("@QQ")
 
 Peer = tuple[str, int] | tuple[str, int, int, int]
 Ancillary = list[tuple[int, int, bytes]]
@@ -182,7 +185,7 @@ class BatchedEndpoint(UdpEndpoint):
         replies: list[Any] = list(map(next, rings))
         missed = replies.count(None)
         self.fast += count - missed
-        holes = self._answer_misses(replies, queries, lengths, askers) if missed else []
+        holes = self._answer_varied(replies, queries, lengths, askers) if missed else []
         # each reply is an address and a size, side by side
         words = memoryview(b"".join(replies)).cast("Q")
         batch.bases[:count], batch.sizes[:count] = words[::2], words[1::2]
@@ -198,37 +201,43 @@ class BatchedEndpoint(UdpEndpoint):
         raw = bytes(self._batch.sockaddrs[: NAME_SLOT * count])
         return [raw[at + 8 : at + 24] for at in range(0, NAME_SLOT * count, NAME_SLOT)]
 
-    def _answer_misses(
+    def _answer_varied(
         self, replies: list[Any], queries: list[bytes], lengths: list[int], askers: Sequence[int | bytes]
     ) -> list[int]:
-        """Answer one by one what is not kept exactly; returns which datagrams get no reply now."""
-        holes: list[int] = []
-        batch, fastpath = self._batch, self._handler.fastpath
-        for i, reply in enumerate(replies):
-            if reply is not None:
-                continue
-            packet = bytes(batch.ids[2 * i : 2 * i + 2]) + queries[i]
-            if lengths[i] > SLOT + 2:
-                packet = self._long_packet(i, lengths[i])
-            placed = fastpath.placed.get(askers[i])
-            answer = fastpath.reply(placed[0], packet, placed[1]) if placed is not None else None
-            if answer is not None:
-                self.fast += 1
-            else:  # only now is it worth knowing who asked, and where
-                answer = self._answer_slowly(packet, self._peer(i), self._ancillary(i))
-            if answer is None or len(answer) > REPLY_SLOT:
-                holes.append(i)
-                replies[i] = b"\0" * 16
-                continue
-            at = REPLY_SLOT * i
-            batch.replies[at : at + len(answer)] = answer
-            replies[i] = struct.pack("QQ", batch.replies_at + at, len(answer))
-        return holes
+        """Answer what is not kept exactly; returns which datagrams get no reply now."""
+        missed = [i for i, reply in enumerate(replies) if reply is None]
+        if max(lengths) > SLOT + 2:
+            for i in missed:
+                queries[i] = self._whole(i, lengths[i])
+        fastpath = self._handler.fastpath
+        placed = map(fastpath.placed.get, [askers[i] for i in missed])
+        answers = fastpath.vary([queries[i] for i in missed], placed)
+        slow = answers.count(None)
+        self.fast += len(answers) - slow
+        if slow:  # only now is it worth knowing who asked, and where
+            answers = [
+                self._answer_slowly(self._id(i) + queries[i], self._peer(i), self._ancillary(i))
+                if answer is None
+                else answer
+                for i, answer in zip(missed, answers, strict=True)
+            ]
+        # they are laid out one after the other, and sent from there
+        octets = [answer or b"" for answer in answers]
+        whole = b"".join(octets)
+        self._batch.replies[: len(whole)] = whole
+        sizes = list(map(len, octets))
+        places = map(PAIR.pack, accumulate(sizes, initial=self._batch.replies_at), sizes)
+        for i, place in zip(missed, places, strict=False):
+            replies[i] = place
+        return [i for i, answer in zip(missed, answers, strict=True) if answer is None] if slow else []
 
-    def _long_packet(self, i: int, length: int) -> bytes:
-        whole = bytes(self._batch.queries[SLOT * i : SLOT * (i + 1)])
-        over = bytes(self._batch.overflows[OVERFLOW * i : OVERFLOW * i + length - 2 - SLOT])
-        return bytes(self._batch.ids[2 * i : 2 * i + 2]) + whole + over
+    def _whole(self, i: int, length: int) -> bytes:
+        """A query behind its id, with what ran over."""
+        kept = bytes(self._batch.queries[SLOT * i : SLOT * i + length - 2][:SLOT])
+        return kept + bytes(self._batch.overflows[OVERFLOW * i : OVERFLOW * i + max(0, length - 2 - SLOT)])
+
+    def _id(self, i: int) -> bytes:
+        return bytes(self._batch.ids[2 * i : 2 * i + 2])
 
     def _peer(self, i: int) -> Peer:
         raw = bytes(self._batch.sockaddrs[NAME_SLOT * i : NAME_SLOT * (i + 1)])

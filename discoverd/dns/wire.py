@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
-from itertools import cycle
+from itertools import cycle, repeat
 from typing import TYPE_CHECKING
 
 import dnslib
@@ -50,7 +50,17 @@ class Prepared:
     The rotation state is one for all forms a reply is asked in (UDP, EDNS, TCP).
     """
 
-    __slots__ = ("answers", "authority", "depends", "extra", "rcode", "rotations", "starts", "tails")
+    __slots__ = (
+        "answers",
+        "authority",
+        "depends",
+        "extra",
+        "queries",
+        "rcode",
+        "rotations",
+        "starts",
+        "tails",
+    )
 
     def __init__(
         self,
@@ -65,9 +75,11 @@ class Prepared:
         self.rcode, self.answers, self.authority, self.extra = rcode, answers, authority, extra
         self.depends = depends
         self.rotations = max(1, len(answers)) if rotate else 1
-        self.starts: Iterator[int] = cycle(range(self.rotations))
-        #: The bodies of all rotations as the fast path sends them, where it has built them.
-        self.tails: list[bytes] | None = None
+        self.starts: Iterator[int] = cycle(range(self.rotations)) if self.rotations > 1 else repeat(0)
+        #: The bodies of all rotations as the fast path sends them, where it has built them, and the
+        #: queries that it keeps exactly.
+        self.tails: tuple[bytes, ...] | None = None
+        self.queries: tuple[bytes, ...] = ()
 
     def size(self) -> int:
         """Octets of all records, glue left out."""

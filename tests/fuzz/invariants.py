@@ -24,7 +24,7 @@ from discoverd.views import Views
 from tests.dns.serving import instance
 
 if TYPE_CHECKING:
-    from discoverd.dns.fastpath import Store
+    from discoverd.dns.store import Store
 
 ASKER, OWN = "127.0.0.1", "127.0.0.53"
 UDP_SIZE = 1232
