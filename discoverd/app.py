@@ -6,56 +6,47 @@ import asyncio
 import gc
 import logging
 import os
+import secrets
 import signal
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from discoverd import __version__
-from discoverd.catalog import Catalog, Lookup
+from discoverd.answering import Answering
 from discoverd.checks import LANES, CheckedSource
 from discoverd.config import ConfigError
 from discoverd.dns import server as dns
-from discoverd.dns.cookies import Cookies
-from discoverd.dns.denial import Denial
-from discoverd.dns.fastpath import Fastpath
-from discoverd.dns.forwarding import Forwarding
-from discoverd.dns.handler import Handler
-from discoverd.host import HostAddresses
+from discoverd.dns.cookies import SECRET_SIZE, Cookies
 from discoverd.http.api import Api, Parts
 from discoverd.http.doh import exchange
 from discoverd.metrics import Metrics
-from discoverd.registry import Change, Registry, Writer
-from discoverd.resolver.local import Local
 from discoverd.resolver.outcome import Fail
 from discoverd.sources.consul import ConsulError, ConsulSettings, ConsulSource
 from discoverd.sources.docker import DockerSource
 from discoverd.sources.leases import FullError, LeaseSource, NotKeptError
 from discoverd.sources.static import StaticSource
 from discoverd.supervise import keep_running, spawn
-from discoverd.thishost import Engines, ThisHost
-from discoverd.views import Views
+from discoverd.thishost import ThisHost
 from discoverd.wiring import (
     StartError,
     access_of,
-    consul_names_of,
+    choices_of,
     followed_of,
-    forwarder_of,
     hosts_of,
     keeper_of,
     ledger_of,
-    remote_of,
-    settings_of,
     source_names,
     sources_of,
 )
+from discoverd.workers import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
+    from discoverd.catalog import Fetched, Lookup
     from discoverd.config import Config
-    from discoverd.model import IPAddress
-    from discoverd.resolver.outcome import Outcome, Question
+    from discoverd.registry import Writer
     from discoverd.sources.base import Source
     from discoverd.warm import Keeper
     from discoverd.wiring import SourceSettings
@@ -64,6 +55,8 @@ log = logging.getLogger("discoverd")
 
 #: Seconds that questions under way have to be answered once the server is told to stop.
 LAST_ANSWERS_SECONDS = 2.0
+#: Seconds that workers have to end by themselves then, those last answers included.
+WORKERS_END_SECONDS = 3.5
 
 
 async def run(config: Config, *, reload: Callable[[], Config]) -> None:
@@ -94,30 +87,13 @@ class App:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.registry = Registry()
-        self.host_addresses = HostAddresses()
-        self.engines = Engines(self.registry, self.host_addresses, remote_of(config))
-        self.views = Views(self.registry, self.host_addresses, self.engines)
-        self.local = Local(self.registry, settings_of(config))
-        self.local.hosts = self.views.host_of
-        cookies = Cookies()
-        self.fastpath = Fastpath(config.dns.udp_size, deny=Denial(self.local).soa, cookie=cookies.answer)
-        self.forwarding = Forwarding(forwarder_of(config), self._look_up)
-        self.handler = Handler(
-            self.local,
-            self.views,
-            self.fastpath,
-            version=__version__,
-            may_recurse=self._may_recurse,
-            allow_transfer=self._may_transfer,
-            cookies=cookies,
-        )
-        self.registry.subscribe(self._changed)
+        self._secret = secrets.token_bytes(SECRET_SIZE)
+        self.answering = Answering(choices_of(config), Cookies(self._secret), self._ask_consul)
+        self.registry, self.catalog = self.answering.registry, self.answering.catalog
+        self.local, self.views = self.answering.local, self.answering.views
+        self.handler, self.forwarding = self.answering.handler, self.answering.forwarding
         self.static = StaticSource(self.registry.writer("static", "static"), config.services)
         self.leases = LeaseSource(self.registry.writer(LeaseSource.name, LeaseSource.kind))
-        self.catalog = Catalog()
-        self.catalog.subscribe(self.fastpath.drop)
-        self.local.consul = consul_names_of(config, self.catalog)
         self._consul: ConsulSource | None = None
         self._keeper: Keeper | None = None
         self._wanted_sources = sources_of(config)
@@ -127,8 +103,15 @@ class App:
         #: Of sources that are yet to be run, so that what they begin with is not asked away.
         self._waiting = {settings: self._make_writers(settings) for settings in self._wanted_sources}
         self.listeners: list[dns.Listener] = []
-        self.server: dns.DnsServer | None = None
+        #: One for each of the listeners' places: the only one, or one beside each worker.
+        self.servers: list[dns.DnsServer] = []
+        self._pool: Pool | None = None
         self._runner: web.AppRunner | None = None
+
+    @property
+    def server(self) -> dns.DnsServer | None:
+        """What of this process serves the first of the sockets, once they are bound."""
+        return self.servers[0] if self.servers else None
 
     # -- start and stop -------------------------------------------------------------------
 
@@ -140,30 +123,35 @@ class App:
         self._keeper = keeper_of(self.config, ledger, self.registry, self.catalog)
         for settings, writers in self._waiting.items():
             await self._begin_with_what_is_kept(settings, writers)
-        try:
-            for endpoint in self.config.listen:
-                self.listeners += [dns.bind(host, endpoint.port) for host in hosts_of(endpoint)]
-        except dns.BindError as error:
-            for listener in self.listeners:
-                listener.close()
-            await self.leases.close()
-            raise StartError(str(error)) from None
-        self.server = dns.DnsServer(self.listeners, self.handler, self.forwarding.take)
-        await self._start_http(Metrics(self.registry, self.server, self.leases))
+        places = await self._bind(self.config.workers)
+        self.servers = [self.answering.server(listeners) for listeners in places]
+        if len(places) > 1:
+            self._pool = Pool(
+                self.answering,
+                list(zip(places, self.servers, strict=True)),
+                secret=self._secret,
+                log_config=self.config.log,
+                look_up=self._ask_consul,
+            )
+        await self._start_http(Metrics(self.registry, self._counts, self.leases))
         # what was made so far stays for good: the collector need not look at it again (1-3% a question)
         gc.freeze()
-        await self.server.start()
+        for server in self.servers:
+            await server.start()
         for listener in self.listeners:
             log.info("listening on dns://%s", listener.name)
-        self._say_what_does_nothing_yet()
         self._say_what_answers()
 
     async def stop(self) -> None:
         """Stop accepting, answer what is in flight, close."""
-        if self.server is not None:
-            await self.server.stop_accepting()
+        for server in self.servers:
+            await server.stop_accepting()
+        async with asyncio.TaskGroup() as group:
+            if self._pool is not None:
+                spawn(group, "end workers", self._pool.stop(WORKERS_END_SECONDS))
             await self.forwarding.finish(LAST_ANSWERS_SECONDS)
-            await self.server.stop()
+        for server in self.servers:
+            await server.stop()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._keeper is not None:
@@ -182,10 +170,13 @@ class App:
                 self.leases,
                 {FullError: 429, NotKeptError: 503},
                 exchange(self.handler, self.forwarding.take),
-                metrics.expose,
+                self._metrics(metrics),
+                self._pool.status if self._pool is not None else list,
             ),
             access_of(self.config),
         )
+        if self._pool is not None:
+            metrics.workers = self._pool.tally
         metrics.requests, metrics.streams = api.requests.counts, api.events.clients
         self._runner = web.AppRunner(
             api.application(), access_log=None, handle_signals=False, shutdown_timeout=1
@@ -194,18 +185,14 @@ class App:
         try:
             await web.TCPSite(self._runner, endpoint.host or None, endpoint.port).start()
         except OSError as error:
-            for listener in self.listeners:
-                listener.close()
+            for server in self.servers:
+                server.close()
             await self._runner.cleanup()
             await self.leases.close()
             raise StartError(dns.explain(str(endpoint), endpoint.port, "HTTP", error)) from None
         for address in self._runner.addresses:
             host = f"[{address[0]}]" if ":" in address[0] else address[0]
             log.info("listening on http://%s:%d", host, address[1])
-
-    def _say_what_does_nothing_yet(self) -> None:
-        if self.config.workers > 1:
-            log.warning("workers = %d has no effect yet: one process answers everything", self.config.workers)
 
     def _say_what_answers(self) -> None:
         """Lines that answer when they are pasted into a shell."""
@@ -214,6 +201,20 @@ class App:
         for name in services:
             where = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listener.host, listener.host)  # noqa: S104
             log.info("try: dig @%s -p %d %s.%s", where, listener.port, name, self.config.domains[0])
+
+    async def _bind(self, workers: int) -> list[list[dns.Listener]]:
+        """Bind everything, once for each worker. Raises StartError with nothing left open."""
+        bound: list[list[dns.Listener]] = []
+        try:
+            for endpoint in self.config.listen:
+                bound += [dns.bind_all(host, endpoint.port, workers) for host in hosts_of(endpoint)]
+        except dns.BindError as error:
+            for listener in chain(*bound):
+                listener.close()
+            await self.leases.close()
+            raise StartError(str(error)) from None
+        self.listeners = [shared[0] for shared in bound]
+        return [list(place) for place in zip(*bound, strict=True)]
 
     # -- sources --------------------------------------------------------------------------
 
@@ -224,6 +225,8 @@ class App:
             spawn(group, "leases", keep_running("leases", self.leases.run))
             if self._keeper is not None:
                 spawn(group, "warm start", keep_running("warm start", self._keeper.run))
+            if self._pool is not None:
+                spawn(group, "workers", self._pool.run())
             while True:
                 self._sources_changed.clear()
                 for settings in self._sources.keys() - set(self._wanted_sources):
@@ -248,7 +251,9 @@ class App:
     def _source(self, settings: SourceSettings, writers: list[Writer]) -> Source:
         if isinstance(settings, ConsulSettings):
             sinks = dict(zip(settings.datacenters, writers, strict=True))
-            self._consul = ConsulSource(settings, sinks, self.catalog, ThisHost(self.registry, self.engines))
+            self._consul = ConsulSource(
+                settings, sinks, self.catalog, ThisHost(self.registry, self.answering.engines)
+            )
             return self._consul
         return CheckedSource(lambda sink: DockerSource(settings, sink), writers[0], self._check_lanes)
 
@@ -285,39 +290,35 @@ class App:
         if config.http != self.config.http:
             log.warning("http has changed: it takes effect at the next start")
         self.config = config
-        self.local.settings = settings_of(config)
-        self.forwarding.forwarder = forwarder_of(config)
+        self.answering.choose(choices_of(config))
         self.static.reload(config.services)
-        self.local.consul = consul_names_of(config, self.catalog)
         self._wanted_sources = sources_of(config)
-        self.engines.remote = remote_of(config)
         self._sources_changed.set()
-        self.fastpath.clear()
+        if self._pool is not None:
+            self._pool.configure(config.log)
         logging.getLogger("discoverd").setLevel(config.log.level.upper())
         log.info("reloaded %s", config.path or "the configuration")
 
     # -- joints ---------------------------------------------------------------------------
 
-    def _changed(self, change: Change) -> None:
-        if change.everything:
-            self.host_addresses.forget()
-            self.fastpath.clear()
-            return
-        self.fastpath.drop(change.names)
-        self.fastpath.drop_addresses(change.addresses)
+    def _counts(self) -> dns.Counts:
+        if self._pool is not None:
+            return self._pool.counts()
+        return sum((server.counts() for server in self.servers), dns.Counts())
 
-    def _may_transfer(self, asker: IPAddress) -> bool:
-        return any(asker in network for network in self.config.dns.allow_transfer)
+    def _metrics(self, metrics: Metrics) -> Callable[[], Awaitable[bytes]]:
+        async def expose() -> bytes:
+            if self._pool is not None:
+                await self._pool.count()
+            return metrics.expose()
 
-    async def _look_up(self, question: Question, lookup: object) -> Outcome:
-        """Answer what only Consul's agent knows by asking it."""
-        names = self.local.consul
-        if names is None or self._consul is None or not isinstance(lookup, Lookup):
+        return expose
+
+    async def _ask_consul(self, lookup: Lookup) -> Fetched | Fail:
+        """What only Consul's agent knows."""
+        if self._consul is None:
             return Fail("no Consul agent is followed")
         try:
-            return names.answer(question, lookup, await self._consul.look_up(lookup))
+            return await self._consul.look_up(lookup)
         except ConsulError as error:
             return Fail(str(error))
-
-    def _may_recurse(self, asker: IPAddress) -> bool:
-        return self.forwarding.possible and any(asker in network for network in self.config.forward.allow)

@@ -112,28 +112,70 @@ class Catalog:
     """The followed datacenters, and the names of all that the agent knows of."""
 
     def __init__(self) -> None:
-        #: The agent's own datacenter in lower case, empty until the agent has said it.
-        self.home = ""
-        #: All datacenters that the agent knows of, followed or not.
-        self.datacenters: frozenset[str] = frozenset()
+        self._home = ""
+        self._datacenters: frozenset[str] = frozenset()
         self._followed: dict[str, Datacenter] = {}
         self._subscribers: list[Callable[[Iterable[str]], None]] = []
+        self._watchers: list[Callable[[str, str], None]] = []
 
     def subscribe(self, subscriber: Callable[[Iterable[str]], None]) -> None:
         """Be told the keys that a change makes wrong."""
         self._subscribers.append(subscriber)
+
+    def watch(self, watcher: Callable[[str, str], None]) -> None:
+        """Be told what changed: a datacenter and a service's key; only the datacenter for its nodes;
+        neither where it is about which datacenters there are and which of them are in step.
+        """
+        self._watchers.append(watcher)
+
+    @property
+    def home(self) -> str:
+        """The agent's own datacenter in lower case, empty until the agent has said it."""
+        return self._home
+
+    @home.setter
+    def home(self, name: str) -> None:
+        self._home = name
+        self._say()
+
+    @property
+    def datacenters(self) -> frozenset[str]:
+        """All datacenters that the agent knows of, followed or not."""
+        return self._datacenters
+
+    @datacenters.setter
+    def datacenters(self, names: frozenset[str]) -> None:
+        self._datacenters = names
+        self._say()
+
+    @property
+    def followed(self) -> dict[str, Datacenter]:
+        """The followed datacenters by name."""
+        return self._followed
 
     def at(self, datacenter: str) -> Datacenter | None:
         """A followed datacenter; None for any other."""
         return self._followed.get(datacenter)
 
     def follow(self, datacenter: str) -> Datacenter:
-        return self._followed.setdefault(datacenter, Datacenter())
+        held = self._followed.setdefault(datacenter, Datacenter())
+        self._say()
+        return held
+
+    def in_step(self, datacenter: str) -> None:
+        """All of a followed datacenter was read once."""
+        held = self._followed[datacenter]
+        held.synced, held.restored = True, False
+        self._say()
 
     def forget(self) -> None:
         """Begin anew: another agent is followed, or none."""
+        followed, self._followed = self._followed, {}
+        for name, held in followed.items():
+            self._say(name)
+            for service in held.services:
+                self._say(name, service)
         self.home, self.datacenters = "", frozenset()
-        self._followed = {}
 
     def restore(
         self,
@@ -145,10 +187,14 @@ class Catalog:
         home: bool,
     ) -> None:
         """Begin with what was known of a datacenter in an earlier process."""
+        before = self.follow(datacenter).services
         held = self._followed[datacenter] = Datacenter(restored=True, services=dict(services))
         for node in nodes.values():
             held.addresses.setdefault(node.address, node)
         held.nodes = dict(nodes)
+        self._say(datacenter)
+        for service in before.keys() | services.keys():
+            self._say(datacenter, service)
         self.datacenters |= datacenters
         if home:
             self.home = datacenter
@@ -160,6 +206,10 @@ class Catalog:
             return
         services, nodes = list(held.services), list(held.nodes)
         held.restored, held.services, held.nodes, held.addresses = False, {}, {}, {}
+        self._say()
+        self._say(datacenter)
+        for service in services:
+            self._say(datacenter, service)
         self._tell([service_key(datacenter, name) for name in services])
         self._tell([node_key(datacenter, name) for name in nodes])
 
@@ -170,6 +220,7 @@ class Catalog:
             held.services[service] = endpoints
         else:
             held.services.pop(service, None)
+        self._say(datacenter, service)
         self._tell((service_key(datacenter, service),))
 
     def set_nodes(self, datacenter: str, nodes: Mapping[str, Node]) -> None:
@@ -183,7 +234,12 @@ class Catalog:
         for node in nodes.values():
             held.addresses.setdefault(node.address, node)
         if touched:
+            self._say(datacenter)
             self._tell([node_key(datacenter, name) for name in touched])
+
+    def _say(self, datacenter: str = "", service: str = "") -> None:
+        for watcher in self._watchers:
+            watcher(datacenter, service)
 
     def _tell(self, keys: Iterable[str]) -> None:
         for subscriber in self._subscribers:

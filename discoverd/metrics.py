@@ -11,11 +11,11 @@ from discoverd import __version__
 from discoverd.model import SourceState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from prometheus_client.metrics_core import Metric
 
-    from discoverd.dns.server import DnsServer
+    from discoverd.dns.server import Counts
     from discoverd.registry import Registry
     from discoverd.sources.leases import LeaseSource
 
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 class Metrics:
     """Collects from the registry and the server when asked, so that counting costs nothing in between."""
 
-    def __init__(self, registry: Registry, server: DnsServer, leases: LeaseSource) -> None:
-        self._registry, self._server, self._leases = registry, server, leases
+    def __init__(self, registry: Registry, counts: Callable[[], Counts], leases: LeaseSource) -> None:
+        """``counts`` gives what all processes that answer have counted."""
+        self._registry, self._counts, self._leases = registry, counts, leases
+        #: Of the workers, where there are any: how many answer, and how many have died.
+        self.workers: Callable[[], tuple[int, int]] = lambda: (0, 0)
         #: Of the HTTP side, where there is one: answers by (route, method, status), open event streams.
         self.requests: Mapping[tuple[str, str, int], int] = {}
         self.streams: Collection[object] = ()
@@ -45,24 +48,30 @@ class Metrics:
         yield from self._of_http()
 
     def _of_server(self) -> Iterator[Metric]:
+        counts = self._counts()
         queries = CounterMetricFamily("discoverd_dns_udp_queries", "UDP queries by path.", labels=["path"])
-        queries.add_metric(["fast"], sum(u.fast for u in self._server.udp))
-        queries.add_metric(["slow"], sum(u.slow for u in self._server.udp))
+        queries.add_metric(["fast"], counts.fast)
+        queries.add_metric(["slow"], counts.slow)
         yield queries
         yield CounterMetricFamily(
             "discoverd_dns_udp_dropped_replies",
             "Replies that the socket did not take.",
-            value=sum(u.dropped for u in self._server.udp),
+            value=counts.dropped,
         )
         yield GaugeMetricFamily(
             "discoverd_dns_tcp_connections",
             "Open TCP connections.",
-            value=sum(len(t.connections) for t in self._server.tcp),
+            value=counts.connections,
         )
         yield CounterMetricFamily(
             "discoverd_dns_tcp_refused_connections",
             "TCP connections beyond the limits.",
-            value=sum(t.refused for t in self._server.tcp),
+            value=counts.refused,
+        )
+        answering, deaths = self.workers()
+        yield GaugeMetricFamily("discoverd_workers", "Worker processes that answer.", value=answering)
+        yield CounterMetricFamily(
+            "discoverd_worker_deaths", "Worker processes that ended unasked.", value=deaths
         )
 
     def _of_registry(self) -> Iterator[Metric]:

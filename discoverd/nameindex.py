@@ -166,6 +166,15 @@ class NameIndex:
         """Forget what has been gone for long enough; returns the names whose answers may differ now."""
         return self._lately.expire()
 
+    @property
+    def lately(self) -> Iterable[str]:
+        """The names that somebody answered to a moment ago."""
+        return self._lately.remembered()
+
+    def set_gone(self, name: str, gone: Sequence[Gone]) -> set[str]:
+        """Remember these and no others of a name; returns the names whose answers may differ now."""
+        return self._lately.assign(name, gone)
+
 
 class Lately:
     """The names that instances answered to a moment ago. Every call that changes it says which
@@ -185,6 +194,9 @@ class Lately:
     def at(self, name: str) -> tuple[Gone, ...]:
         return self._at.get(name, ())
 
+    def remembered(self) -> Iterable[str]:
+        return self._at.keys()
+
     def remember(self, name: str, was: Gone) -> set[str]:
         touched = {name}
         key = (name, was)
@@ -198,6 +210,16 @@ class Lately:
             touched |= self._forget()
         return touched
 
+    def assign(self, name: str, gone: Sequence[Gone]) -> set[str]:
+        touched: set[str] = set()
+        known = set(self.at(name))
+        for was in gone:
+            if was not in known:
+                touched |= self.remember(name, was)
+        for was in known - set(gone):
+            touched |= self._drop(name, was)
+        return touched
+
     def expire(self) -> set[str]:
         now = self._clock()
         touched: set[str] = set()
@@ -206,7 +228,10 @@ class Lately:
         return touched
 
     def _forget(self) -> set[str]:
-        (name, was), _ = self._until.popitem(last=False)
+        return self._drop(*next(iter(self._until)))
+
+    def _drop(self, name: str, was: Gone) -> set[str]:
+        del self._until[name, was]
         left = tuple(g for g in self._at[name] if g != was)
         if left:
             self._at[name] = left

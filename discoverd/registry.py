@@ -10,6 +10,7 @@ import logging
 import time
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from discoverd import naming
@@ -17,7 +18,9 @@ from discoverd.model import Instance, IPAddress, Network, SourceState, SourceSta
 from discoverd.nameindex import NameIndex, merged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from discoverd.nameindex import Gone
 
 log = logging.getLogger("discoverd.registry")
 
@@ -37,6 +40,9 @@ class Change:
     updated: tuple[tuple[Instance, Instance], ...] = ()
     #: True where everything derived from the registry must go: networks or a source's state changed.
     everything: bool = False
+    #: Whose objects they were, by key; "" where it is not about objects.
+    source: str = ""
+    keys: frozenset[str] = frozenset()
 
 
 class Registry:
@@ -88,9 +94,10 @@ class Registry:
     def unsay(self, source: str) -> None:
         """Take back all instances of a source as if they had never been: nothing is known of them."""
         instances = [i for group in self._objects[source].values() for i in group]
+        keys = frozenset(self._objects[source])
         self._objects[source] = {}
         if instances:
-            self._apply([], instances, [], remember=False)
+            self._apply(source, keys, [], instances, [], remember=False)
 
     def set_networks(self, source: str, networks: Iterable[Network]) -> None:
         new = tuple(networks)
@@ -107,9 +114,11 @@ class Registry:
 
     def expire(self) -> None:
         """Forget names that have been gone for long enough; called about once a second."""
-        names = self.names.expire()
-        if names:
-            self._tell(Change(frozenset(names), frozenset()))
+        self._tell_names(self.names.expire())
+
+    def set_gone(self, name: str, gone: Sequence[Gone]) -> None:
+        """Remember of a name what another registry remembers: who answered to it a moment ago."""
+        self._tell_names(self.names.set_gone(name, gone))
 
     # -- reading ------------------------------------------------------------------------
 
@@ -121,6 +130,14 @@ class Registry:
         for objects in self._objects.values():
             for group in objects.values():
                 yield from group
+
+    def keys(self, source: str) -> Iterable[str]:
+        """The objects of a source."""
+        return self._objects.get(source, {}).keys()
+
+    def group(self, source: str, key: str) -> tuple[Instance, ...]:
+        """What is known of one object: nothing where it is gone, or never was."""
+        return self._objects.get(source, {}).get(key, ())
 
     def networks(self, source: str | None = None) -> Iterator[Network]:
         """All container networks, or those that one source told."""
@@ -169,15 +186,18 @@ class Registry:
         for key in old.keys() - groups.keys():
             del known[key]
         known.update((key, tuple(group)) for key, group in groups.items())
-        added = [new for k, new in after.items() if k not in before]
-        removed = [was for k, was in before.items() if k not in after]
-        updated = [(was, after[k]) for k, was in before.items() if k in after and after[k] is not was]
-        if added or removed or updated:
-            self._apply(added, removed, updated)
+        added = {k: new for k, new in after.items() if k not in before}
+        removed = {k: was for k, was in before.items() if k not in after}
+        updated = {k: (was, after[k]) for k, was in before.items() if k in after and after[k] is not was}
+        keys = frozenset(key for key, _ in chain(added, removed, updated))
+        if keys:
+            self._apply(source, keys, [*added.values()], [*removed.values()], [*updated.values()])
         return len(removed)
 
     def _apply(
         self,
+        source: str,
+        keys: frozenset[str],
         added: list[Instance],
         removed: list[Instance],
         updated: list[tuple[Instance, Instance]],
@@ -186,9 +206,10 @@ class Registry:
     ) -> None:
         out = removed + [was for was, _ in updated]
         into = added + [new for _, new in updated]
-        touched = self.names.swap(out, into, remember=remember)
+        touched = frozenset(self.names.swap(out, into, remember=remember))
         addresses = self._swap_addresses(out, into)
-        self._tell(Change(frozenset(touched), addresses, tuple(added), tuple(removed), tuple(updated)))
+        which = tuple(added), tuple(removed), tuple(updated)
+        self._tell(Change(touched, addresses, *which, source=source, keys=keys))
 
     def _swap_addresses(self, out: list[Instance], into: list[Instance]) -> frozenset[IPAddress]:
         leaving: dict[IPAddress, list[Instance]] = defaultdict(list)
@@ -205,6 +226,10 @@ class Registry:
             else:
                 del self._addresses[ip]
         return touched
+
+    def _tell_names(self, names: set[str]) -> None:
+        if names:
+            self._tell(Change(frozenset(names), frozenset()))
 
     def _close(self, source: str) -> None:
         writer = self._writers.pop(source, None)

@@ -6,10 +6,10 @@ import hashlib
 import logging
 from typing import TYPE_CHECKING
 
+from discoverd.answering import Choices
 from discoverd.http.guard import Access
 from discoverd.ledger import LedgerError, open_ledger
-from discoverd.resolver.consul import ConsulNames
-from discoverd.resolver.forward import Forwarder, Upstream
+from discoverd.resolver.forward import Upstream
 from discoverd.resolver.local import Settings
 from discoverd.resolver.select import Policy
 from discoverd.sources.consul import ConsulSettings, source_name
@@ -17,6 +17,8 @@ from discoverd.sources.docker import DockerSettings, distinct
 from discoverd.warm import Followed, Keeper
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from discoverd.catalog import Catalog
     from discoverd.config import Config, Endpoint
     from discoverd.ledger import Ledger
@@ -84,11 +86,24 @@ def _digest(values: tuple[object, ...]) -> str:
     return hashlib.sha256(repr(values).encode()).hexdigest()[:32]
 
 
-def forwarder_of(config: Config) -> Forwarder:
-    zones = {
-        name: [Upstream(s.host, s.port) for s in servers] for name, servers in config.forward.zones.items()
-    }
-    return Forwarder([Upstream(s.host, s.port) for s in config.forward.upstreams], zones)
+def choices_of(config: Config) -> Choices:
+    """What of the configuration the answering side goes by, in this process and in workers."""
+    zones = config.forward.zones.items()
+    return Choices(
+        settings=settings_of(config),
+        udp_size=config.dns.udp_size,
+        allow_transfer=tuple(config.dns.allow_transfer),
+        upstreams=_upstreams(config.forward.upstreams),
+        zones=tuple((name, _upstreams(servers)) for name, servers in zones),
+        recursion=tuple(config.forward.allow),
+        consul=config.consul is not None,
+        only_passing=config.consul is not None and config.consul.only_passing,
+        remote=tuple(remote_of(config).items()),
+    )
+
+
+def _upstreams(servers: Iterable[Endpoint]) -> tuple[Upstream, ...]:
+    return tuple(Upstream(server.host, server.port) for server in servers)
 
 
 def sources_of(config: Config) -> tuple[SourceSettings, ...]:
@@ -100,11 +115,6 @@ def source_names(settings: SourceSettings) -> tuple[str, ...]:
     if isinstance(settings, ConsulSettings):
         return tuple(source_name(datacenter) for datacenter in settings.datacenters)
     return (f"docker/{settings.name}",)
-
-
-def consul_names_of(config: Config, catalog: Catalog) -> ConsulNames | None:
-    consul = config.consul
-    return None if consul is None else ConsulNames(catalog, only_passing=consul.only_passing)
 
 
 def engines_of(config: Config) -> tuple[DockerSettings, ...]:

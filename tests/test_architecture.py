@@ -29,7 +29,8 @@ ORDER = (
     FOUNDATION,
     {"resolver", "sources"},
     {"checks", "dns", "http", "metrics"},
-    {"wiring"},
+    {"answering"},
+    {"wiring", "workers"},
     {"app"},
     {"commands", "cli", "__main__"},
 )

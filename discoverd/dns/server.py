@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 from discoverd.dns import udp
@@ -47,9 +47,51 @@ class Listener:
         self.tcp.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was counted: UDP queries by path, replies that the socket did not take, TCP connections that
+    are open, and those refused beyond the limits.
+    """
+
+    fast: int = 0
+    slow: int = 0
+    dropped: int = 0
+    connections: int = 0
+    refused: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+def bind_all(host: str, port: int, count: int) -> list[Listener]:
+    """As :func:`bind`, so many pairs on one port (SO_REUSEPORT): the kernel deals askers out to them.
+
+    The first is bound without sharing: a port that somebody else has, sharing or not, is refused.
+    """
+    listeners = [bind(host, port)]
+    first, family = listeners[0], _family(host)
+    try:
+        if count > 1:
+            for sock in (first.udp, first.tcp):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        for _ in range(1, count):
+            datagrams = udp.bind(family, host, first.port, shared=True)
+            try:
+                stream = _bind_tcp(family, host, first.port, shared=True)
+            except OSError:
+                datagrams.close()
+                raise
+            listeners.append(Listener(host, first.port, datagrams, stream))
+    except OSError as error:
+        for each in listeners:
+            each.close()
+        raise BindError(explain(first.name, first.port, "shared", error)) from None
+    return listeners
+
+
 def bind(host: str, port: int) -> Listener:
     """Bind UDP and TCP to one address; port 0 takes any that is free for both. Raises BindError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    family = _family(host)
     for attempt in range(ANY_PORT_TRIES):
         try:
             datagrams = udp.bind(family, host, port)
@@ -67,10 +109,16 @@ def bind(host: str, port: int) -> Listener:
     raise AssertionError  # the last attempt returns or raises
 
 
-def _bind_tcp(family: int, host: str, port: int) -> socket.socket:
+def _family(host: str) -> int:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _bind_tcp(family: int, host: str, port: int, *, shared: bool = False) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((host, port))
@@ -126,6 +174,30 @@ class DnsServer:
             await stream.start()
         for datagrams in self.udp:
             datagrams.start(loop)
+
+    def pause(self) -> None:
+        """Leave the sockets to another process that has them, until :meth:`start` is called again."""
+        loop = asyncio.get_running_loop()
+        for datagrams in self.udp:
+            datagrams.stop(loop)
+        for stream in self.tcp:
+            stream.pause()
+
+    def counts(self) -> Counts:
+        return Counts(
+            sum(u.fast for u in self.udp),
+            sum(u.slow for u in self.udp),
+            sum(u.dropped for u in self.udp),
+            sum(len(t.connections) for t in self.tcp),
+            sum(t.refused for t in self.tcp),
+        )
+
+    def close(self) -> None:
+        """Give the sockets back, of a server that was never started."""
+        for datagrams in self.udp:
+            datagrams.close()
+        for stream in self.tcp:
+            stream.sock.close()
 
     async def stop_accepting(self) -> None:
         """Answer the datagrams that have arrived, take no more, and no more connections."""

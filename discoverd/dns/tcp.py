@@ -84,12 +84,21 @@ class TcpEndpoint:
         self._emptied = asyncio.Event()
 
     async def start(self) -> None:
+        """Accept connections; once more after a pause."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), sock=self.sock, backlog=BACKLOG)
+        # a copy, because a pause closes it: whoever wants to connect then still waits in the other
+        sock = self.sock.dup()
+        self._server = await loop.create_server(lambda: Connection(self), sock=sock, backlog=BACKLOG)
 
-    def stop_accepting(self) -> None:
+    def pause(self) -> None:
+        """Leave new connections to who else accepts them; those that there are stay."""
         if self._server is not None:
             self._server.close()
+            self._server = None
+
+    def stop_accepting(self) -> None:
+        self.pause()
+        self.sock.close()
 
     async def stop(self) -> None:
         """Close, once the replies that are being written have left or their time is over."""

@@ -49,12 +49,14 @@ _MISS: Final[Iterator[Any]] = repeat(None)
 _NOBODY: Final[dict[bytes, Iterator[bytes]]] = {}
 
 
-def bind(family: int, host: str, port: int) -> socket.socket:
+def bind(family: int, host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A bound, non-blocking UDP socket; on a wildcard address it says where each packet was sent to
-    (RFC 3542, ip(7)). Raises OSError.
+    (RFC 3542, ip(7)). ``shared``: beside others on the same port (SO_REUSEPORT). Raises OSError.
     """
     sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if is_wildcard(host):
@@ -100,8 +102,8 @@ class UdpEndpoint:
 
     def stop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Answer what has arrived and take no more; replies that are under way may still leave."""
-        loop.remove_reader(self.sock.fileno())
-        self.drain()
+        if loop.remove_reader(self.sock.fileno()):
+            self.drain()
 
     def close(self) -> None:
         self.sock.close()

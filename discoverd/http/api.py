@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -19,7 +19,7 @@ from discoverd.http.services import Services
 from discoverd.http.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from discoverd.http.doh import Exchange
     from discoverd.http.instances import Registrations
@@ -41,7 +41,8 @@ class Parts:
     registrations: Registrations
     refusals: dict[type[Exception], int]
     exchange: Exchange
-    metrics: Callable[[], bytes]
+    metrics: Callable[[], Awaitable[bytes]]
+    workers: Callable[[], list[dict[str, Any]]] = list
 
 
 class Api:
@@ -53,7 +54,7 @@ class Api:
         self.requests = Requests()
         self.events = Events(registry, local)
         self._groups = (
-            Status(registry, parts.metrics),
+            Status(registry, parts.metrics, parts.workers),
             Services(registry, local, parts.views),
             Instances(registry, local, parts.registrations, parts.refusals),
             DnsQuery(parts.exchange),

@@ -155,8 +155,8 @@ PATHS: dict[str, Any] = {
     ),
     "/v1/sources": get(
         "sources",
-        "Where instances come from, and how current each source is.",
-        {"200": says("The sources.", ref("Sources"))},
+        "Where instances come from, and how current each source is; which other processes answer.",
+        {"200": says("The sources and the workers.", ref("Sources"))},
     ),
     "/v1/prometheus-sd": get(
         "prometheus",

@@ -132,7 +132,15 @@ ALL: dict[str, Schema] = {
                 instances=integer(0, 2**31 - 1),
                 detail={"type": "object"},
             )
-        )
+        ),
+        workers=array(
+            record(
+                number=integer(1, 64),
+                pid=nullable(integer(1, 2**31 - 1)),
+                answering={"type": "boolean"},
+                deaths=integer(0, 2**31 - 1),
+            )
+        ),
     ),
     "Target": record(targets=array(STRING), labels=TEXTS),
     "Explanation": record(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -10,14 +10,19 @@ from discoverd.http import present
 from discoverd.model import SourceState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from discoverd.registry import Registry
 
 
 class Status:
-    def __init__(self, registry: Registry, metrics: Callable[[], bytes]) -> None:
-        self._registry, self._metrics = registry, metrics
+    def __init__(
+        self,
+        registry: Registry,
+        metrics: Callable[[], Awaitable[bytes]],
+        workers: Callable[[], list[dict[str, Any]]],
+    ) -> None:
+        self._registry, self._metrics, self._workers = registry, metrics, workers
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -44,8 +49,8 @@ class Status:
 
     async def metrics(self, _request: web.Request) -> web.Response:
         return web.Response(
-            body=self._metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+            body=await self._metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )
 
     async def sources(self, _request: web.Request) -> web.Response:
-        return web.json_response({"sources": present.sources(self._registry)})
+        return web.json_response({"sources": present.sources(self._registry), "workers": self._workers()})

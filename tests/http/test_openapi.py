@@ -45,7 +45,7 @@ def test_every_request_is_described() -> None:
     """All routes but the page's, and nothing else; asked of the application itself."""
     registry = Registry()
     nothing: Any = None
-    parts = Parts(registry, nothing, nothing, nothing, {}, nothing, bytes)
+    parts = Parts(registry, nothing, nothing, nothing, {}, nothing, nothing)
     routes = Api(parts, Access()).application().router.routes()
     served = {(r.method, r.resource.canonical) for r in routes if r.resource}
     pages = {"/", "/page.css", "/page.js"}

@@ -212,7 +212,7 @@ class Follower:
         trouble = self.pulse.trouble
         in_step = trouble is None and not self._behind and not self._poller.behind
         if in_step and not self._held.synced:
-            self._held.synced, self._held.restored = True, False
+            self._catalog.in_step(self.datacenter)
             log.info("%s: in step, %d services", self.name, len(self._listed))
         state = SourceState.LIVE if in_step else SourceState.STALE
         self._sink.status(

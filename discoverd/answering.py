@@ -1,0 +1,121 @@
+"""The side that answers, from the registry to bytes: joined here once, alike in every process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from discoverd import __version__
+from discoverd.catalog import Catalog, Lookup
+from discoverd.dns.denial import Denial
+from discoverd.dns.fastpath import Fastpath
+from discoverd.dns.forwarding import Forwarding
+from discoverd.dns.handler import Handler
+from discoverd.dns.server import DnsServer
+from discoverd.host import HostAddresses
+from discoverd.registry import Registry
+from discoverd.resolver.consul import ConsulNames
+from discoverd.resolver.forward import Forwarder, Upstream
+from discoverd.resolver.local import Local, Settings
+from discoverd.resolver.outcome import Fail
+from discoverd.thishost import Engines
+from discoverd.views import Views
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from discoverd.catalog import Fetched
+    from discoverd.dns.cookies import Cookies
+    from discoverd.dns.server import Listener
+    from discoverd.model import IPAddress, IPNetwork
+    from discoverd.registry import Change
+    from discoverd.resolver.outcome import Outcome, Question
+
+    LookUp = Callable[[Lookup], Awaitable[Fetched | Fail]]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What of the configuration decides answers. Without secrets: it is handed to other processes."""
+
+    settings: Settings = field(default_factory=Settings)
+    #: Octets of a reply over UDP; what it was at the start counts.
+    udp_size: int = 1232
+    allow_transfer: tuple[IPNetwork, ...] = ()
+    upstreams: tuple[Upstream, ...] = ()
+    zones: tuple[tuple[str, tuple[Upstream, ...]], ...] = ()
+    #: Who may have other people's names forwarded.
+    recursion: tuple[IPNetwork, ...] = ()
+    #: Whether names below ``.consul`` are answered, and there whether instances with a warning are not.
+    consul: bool = False
+    only_passing: bool = False
+    #: Source and host, of engines that are reached through a network.
+    remote: tuple[tuple[str, str], ...] = ()
+
+
+class Answering:
+    """A registry and a catalog that somebody else fills, and everything that answers from them."""
+
+    def __init__(self, choices: Choices, cookies: Cookies, look_up: LookUp) -> None:
+        """``look_up`` asks Consul's agent what only it knows."""
+        self.registry, self.catalog = Registry(), Catalog()
+        self.host_addresses = HostAddresses()
+        self.engines = Engines(self.registry, self.host_addresses)
+        self.views = Views(self.registry, self.host_addresses, self.engines)
+        self.local = Local(self.registry, choices.settings)
+        self.local.hosts = self.views.host_of
+        self.fastpath = Fastpath(choices.udp_size, deny=Denial(self.local).soa, cookie=cookies.answer)
+        self.forwarding = Forwarding(Forwarder((), {}), self._look_up)
+        self.handler = Handler(
+            self.local,
+            self.views,
+            self.fastpath,
+            version=__version__,
+            may_recurse=self._may_recurse,
+            allow_transfer=self._may_transfer,
+            cookies=cookies,
+        )
+        self._ask = look_up
+        self.registry.subscribe(self._changed)
+        self.catalog.subscribe(self.fastpath.drop)
+        self.choices = choices
+        self.choose(choices)
+
+    def choose(self, choices: Choices) -> None:
+        """Go by these choices from now on."""
+        self.choices = replace(choices, udp_size=self.fastpath.udp_size)
+        self.local.settings = choices.settings
+        self.engines.remote = dict(choices.remote)
+        self.local.consul = (
+            ConsulNames(self.catalog, only_passing=choices.only_passing) if choices.consul else None
+        )
+        self.forwarding.forwarder = Forwarder(choices.upstreams, dict(choices.zones))
+        self.fastpath.clear()
+
+    def server(self, listeners: Sequence[Listener]) -> DnsServer:
+        """What serves these sockets, once it is started."""
+        return DnsServer(listeners, self.handler, self.forwarding.take)
+
+    def _changed(self, change: Change) -> None:
+        if change.everything:
+            self.host_addresses.forget()
+            self.fastpath.clear()
+            return
+        self.fastpath.drop(change.names)
+        self.fastpath.drop_addresses(change.addresses)
+
+    def _may_transfer(self, asker: IPAddress) -> bool:
+        return any(asker in network for network in self.choices.allow_transfer)
+
+    def _may_recurse(self, asker: IPAddress) -> bool:
+        return self.forwarding.possible and any(asker in network for network in self.choices.recursion)
+
+    async def _look_up(self, question: Question, lookup: object) -> Outcome:
+        """Answer what only Consul's agent knows by asking it."""
+        names = self.local.consul
+        if names is None or not isinstance(lookup, Lookup):
+            return Fail("no Consul agent is followed")
+        fetched = await self._ask(lookup)
+        if isinstance(fetched, Fail):
+            return fetched
+        return names.answer(question, lookup, fetched)
