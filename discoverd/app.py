@@ -17,6 +17,7 @@ from discoverd.answering import Answering
 from discoverd.checks import LANES, CheckedSource
 from discoverd.config import ConfigError
 from discoverd.dns import server as dns
+from discoverd.dns.adopt import address_of, adopt
 from discoverd.dns.cookies import SECRET_SIZE, Cookies
 from discoverd.http.api import Api, Parts
 from discoverd.http.doh import exchange
@@ -27,6 +28,7 @@ from discoverd.sources.docker import DockerSource
 from discoverd.sources.leases import FullError, LeaseSource, NotKeptError
 from discoverd.sources.static import StaticSource
 from discoverd.supervise import keep_running, spawn
+from discoverd.systemd import NONE_PASSED, Manager, Passed, PassedError, passed_sockets
 from discoverd.thishost import ThisHost
 from discoverd.wiring import (
     StartError,
@@ -61,7 +63,12 @@ WORKERS_END_SECONDS = 3.5
 
 async def run(config: Config, *, reload: Callable[[], Config]) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again. Raises StartError."""
-    app = App(config)
+    manager = Manager(os.environ)
+    try:
+        passed = passed_sockets(os.environ)
+    except PassedError as error:
+        raise StartError(str(error)) from None
+    app = App(config, passed)
     await app.start()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -73,20 +80,32 @@ async def run(config: Config, *, reload: Callable[[], Config]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop_or_exit)
-    loop.add_signal_handler(signal.SIGHUP, lambda: app.reload(reload))
+
+    def reload_and_say() -> None:
+        manager.reloading()
+        app.reload(reload)
+        manager.ready(app.status)
+
+    loop.add_signal_handler(signal.SIGHUP, reload_and_say)
     async with asyncio.TaskGroup() as group:
-        running = spawn(group, "sources", app.run_sources())
+        running = [spawn(group, "sources", app.run_sources())]
+        if manager.watchdog_seconds:
+            running.append(spawn(group, "watchdog", manager.watch()))
+        manager.ready(app.status)
         await stop.wait()
         log.info("stopping")
+        manager.stopping()
         await app.stop()
-        running.cancel()
+        for task in running:
+            task.cancel()
 
 
 class App:
     """One configured server. Public parts are what tests and benches compose with."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, config: Config, passed: Passed = NONE_PASSED) -> None:
+        """``passed`` sockets are served instead of the addresses that are configured."""
+        self.config, self._passed = config, passed
         self._secret = secrets.token_bytes(SECRET_SIZE)
         self.answering = Answering(choices_of(config), Cookies(self._secret), self._ask_consul)
         self.registry, self.catalog = self.answering.registry, self.answering.catalog
@@ -159,8 +178,8 @@ class App:
         await self.leases.close()
 
     async def _start_http(self, metrics: Metrics) -> None:
-        endpoint = self.config.http.listen
-        if endpoint is None:
+        endpoint, passed = self.config.http.listen, self._passed.http
+        if endpoint is None and not passed:
             return
         api = Api(
             Parts(
@@ -173,7 +192,7 @@ class App:
                 self._metrics(metrics),
                 self._pool.status if self._pool is not None else list,
             ),
-            access_of(self.config),
+            access_of(self.config, passed),
         )
         if self._pool is not None:
             metrics.workers = self._pool.tally
@@ -182,9 +201,13 @@ class App:
             api.application(), access_log=None, handle_signals=False, shutdown_timeout=1
         )
         await self._runner.setup()
+        for sock in passed:
+            await web.SockSite(self._runner, sock).start()
         try:
-            await web.TCPSite(self._runner, endpoint.host or None, endpoint.port).start()
+            if endpoint is not None and not passed:
+                await web.TCPSite(self._runner, endpoint.host or None, endpoint.port).start()
         except OSError as error:
+            assert endpoint is not None
             for server in self.servers:
                 server.close()
             await self._runner.cleanup()
@@ -193,6 +216,11 @@ class App:
         for address in self._runner.addresses:
             host = f"[{address[0]}]" if ":" in address[0] else address[0]
             log.info("listening on http://%s:%d", host, address[1])
+
+    @property
+    def status(self) -> str:
+        """One line for people, such as ``systemctl status`` shows."""
+        return f"answering on {', '.join(listener.name for listener in self.listeners)}"
 
     def _say_what_answers(self) -> None:
         """Lines that answer when they are pasted into a shell."""
@@ -206,7 +234,10 @@ class App:
         """Bind everything, once for each worker. Raises StartError with nothing left open."""
         bound: list[list[dns.Listener]] = []
         try:
-            for endpoint in self.config.listen:
+            bound += adopt(self._passed.dns, workers)
+            for sock in self._passed.http:
+                address_of(sock)
+            for endpoint in self.config.listen if not bound else ():
                 bound += [dns.bind_all(host, endpoint.port, workers) for host in hosts_of(endpoint)]
         except dns.BindError as error:
             for listener in chain(*bound):

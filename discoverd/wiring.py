@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import socket
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from discoverd.answering import Choices
@@ -44,10 +46,12 @@ def settings_of(config: Config) -> Settings:
     )
 
 
-def access_of(config: Config) -> Access:
-    """Who may change something over HTTP."""
+def access_of(config: Config, passed: Iterable[socket.socket] = ()) -> Access:
+    """Who may change something over HTTP; ``passed`` sockets serve it instead of what is configured."""
     token, endpoint = config.http.token, config.http.listen
     beyond = endpoint is not None and not endpoint.is_loopback
+    if addresses := [sock.getsockname()[0] for sock in passed if sock.family != socket.AF_UNIX]:
+        beyond = not all(ip_address(address).is_loopback for address in addresses)
     return Access(token.get_secret_value() if token else None, beyond)
 
 

@@ -22,7 +22,7 @@ MODULES = {
 
 #: What the rest stands on: plain parts that may know each other, though never in a circle.
 FOUNDATION = {"naming", "nameindex", "registry", "views", "catalog", "config", "host"}
-FOUNDATION |= {"ledger", "log", "privileges", "registration", "supervise", "thishost", "warm"}
+FOUNDATION |= {"ledger", "log", "privileges", "registration", "supervise", "systemd", "thishost", "warm"}
 #: What a component may import stands in a line before it; each name is a module or package of discoverd.
 ORDER = (
     {"model"},

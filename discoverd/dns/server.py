@@ -40,7 +40,7 @@ class Listener:
 
     @property
     def name(self) -> str:
-        return _name(self.host, self.port)
+        return name_of(self.host, self.port)
 
     def close(self) -> None:
         self.udp.close()
@@ -96,7 +96,7 @@ def bind(host: str, port: int) -> Listener:
         try:
             datagrams = udp.bind(family, host, port)
         except OSError as error:
-            raise BindError(explain(_name(host, port), port, "UDP", error)) from None
+            raise BindError(explain(name_of(host, port), port, "UDP", error)) from None
         bound = datagrams.getsockname()[1]
         try:
             stream = _bind_tcp(family, host, bound)
@@ -104,7 +104,7 @@ def bind(host: str, port: int) -> Listener:
             datagrams.close()
             if port == 0 and error.errno == errno.EADDRINUSE and attempt + 1 < ANY_PORT_TRIES:
                 continue
-            raise BindError(explain(_name(host, bound), bound, "TCP", error)) from None
+            raise BindError(explain(name_of(host, bound), bound, "TCP", error)) from None
         return Listener(host, bound, datagrams, stream)
     raise AssertionError  # the last attempt returns or raises
 
@@ -129,7 +129,7 @@ def _bind_tcp(family: int, host: str, port: int, *, shared: bool = False) -> soc
     return sock
 
 
-def _name(host: str, port: int) -> str:
+def name_of(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -59,13 +59,7 @@ def bind(family: int, host: str, port: int, *, shared: bool = False) -> socket.s
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if is_wildcard(host):
-            level, option = (
-                (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO)
-                if family == socket.AF_INET6
-                else (socket.IPPROTO_IP, IP_PKTINFO)
-            )
-            sock.setsockopt(level, option, 1)
+        prepare(sock, host)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
         sock.bind((host, port))
@@ -73,6 +67,17 @@ def bind(family: int, host: str, port: int, *, shared: bool = False) -> socket.s
         sock.close()
         raise
     return sock
+
+
+def prepare(sock: socket.socket, host: str) -> None:
+    """Have a socket say where each packet was sent to, where that can be several addresses."""
+    if is_wildcard(host):
+        level, option = (
+            (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO)
+            if sock.family == socket.AF_INET6
+            else (socket.IPPROTO_IP, IP_PKTINFO)
+        )
+        sock.setsockopt(level, option, 1)
 
 
 def is_wildcard(host: str) -> bool:
