@@ -1,4 +1,4 @@
-"""Real Consul agents: the last free version that Debian had, as a dev agent or a cluster on loopback."""
+"""Real Consul agents: the last free version that Debian had, as a dev agent or a cluster."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 import signal
 import socket
 import subprocess
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.real.debian import fetch
@@ -14,6 +15,7 @@ from tests.real.rest import Response, request
 from tests.wait import until
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 SUITE = "bullseye"
@@ -49,23 +51,43 @@ def free_ports(count: int) -> list[int]:
     raise AssertionError("no free ports on 127.0.0.1")
 
 
+@dataclass(frozen=True)
+class Spot:
+    """Where an agent stands: ``address`` is its own there, ``reach`` the one that this machine reaches it
+    at, ``enter`` what to put before its command.
+    """
+
+    address: str = "127.0.0.1"
+    reach: str = "127.0.0.1"
+    enter: tuple[str, ...] = ()
+
+
+LOOPBACK = Spot()
+
+
 class ConsulAgent:
-    """One agent on 127.0.0.1 with ports of its own. ``folder`` holds its configuration, data and log."""
+    """One agent with ports of its own. ``folder`` holds its configuration, data and log."""
 
     def __init__(
-        self, folder: Path, name: str, config: dict[str, Any] | None = None, *, dev: bool = False
+        self,
+        folder: Path,
+        name: str,
+        config: dict[str, Any] | None = None,
+        *,
+        dev: bool = False,
+        spot: Spot = LOOPBACK,
     ) -> None:
         """``config`` is Consul's agent configuration, laid over what makes it private and quick."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.name = name
+        self.name, self._spot = name, spot
         self.log = folder / "log"
         server, serf_lan, serf_wan, self.http_port, self.dns_port = free_ports(5)
         ports = {"server": server, "serf_lan": serf_lan, "serf_wan": serf_wan, "http": self.http_port}
         self.config: dict[str, Any] = {
             "node_name": name,
             "datacenter": "dc1",
-            "bind_addr": "127.0.0.1",
-            "client_addr": "127.0.0.1",
+            "bind_addr": spot.address,
+            "client_addr": "127.0.0.1" if spot == LOOPBACK else "0.0.0.0",
             "ports": ports | {"dns": self.dns_port, "grpc": -1},
             "disable_update_check": True,
             "leave_on_terminate": False,
@@ -73,12 +95,18 @@ class ConsulAgent:
         if not dev:
             self.config["data_dir"] = str(folder / "data")
         self._file = folder / "config.json"
-        self._command = [str(binary()), "agent", *(["-dev"] if dev else []), "-config-file", str(self._file)]
+        command = [str(binary()), "agent", *(["-dev"] if dev else []), "-config-file", str(self._file)]
+        self._command = [*spot.enter, *command]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.http_port}"
+        """Where this machine reaches its HTTP API."""
+        return f"http://{self._spot.reach}:{self.http_port}"
+
+    def at(self, port: str) -> str:
+        """Where others of its cluster reach one of its ports, by the port's name."""
+        return f"{self._spot.address}:{self.config['ports'][port]}"
 
     @property
     def pid(self) -> int:
@@ -142,19 +170,25 @@ class ConsulAgent:
 
 
 class ConsulCluster:
-    """Three servers and one client agent, joined, with a leader."""
+    """Three servers and client agents, ``client`` the first of them, joined, with a leader."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, spot: Spot = LOOPBACK, clients: Mapping[str, Spot] | None = None
+    ) -> None:
+        """The servers stand at ``spot``, each client agent where ``clients`` says; one ``c1`` beside them."""
         # The multiplier of production hardware: a new leader within seconds.
         quick = {"performance": {"raft_multiplier": 1}, "retry_interval": "1s"}
-        self.servers = [
-            ConsulAgent(folder / f"s{number}", f"s{number}", quick | {"server": True, "bootstrap_expect": 3})
-            for number in (1, 2, 3)
+        leading = quick | {"server": True, "bootstrap_expect": 3}
+        self.servers = [ConsulAgent(folder / name, name, leading, spot=spot) for name in ("s1", "s2", "s3")]
+        self.clients = [
+            ConsulAgent(folder / name, name, quick | {"server": False}, spot=where)
+            for name, where in (clients or {"c1": spot}).items()
         ]
-        self.client = ConsulAgent(folder / "c1", "c1", quick | {"server": False})
-        self.client.config["ports"]["serf_wan"] = -1
-        self.agents = [*self.servers, self.client]
-        addresses = [f"127.0.0.1:{agent.config['ports']['serf_lan']}" for agent in self.servers]
+        for client in self.clients:
+            client.config["ports"]["serf_wan"] = -1
+        self.client = self.clients[0]
+        self.agents = [*self.servers, *self.clients]
+        addresses = [agent.at("serf_lan") for agent in self.servers]
         for agent in self.agents:
             agent.config["retry_join"] = addresses
 
@@ -168,7 +202,7 @@ class ConsulCluster:
         """The server that leads, as the client agent knows it; LookupError while there is none."""
         said = self.client.api("/v1/status/leader").text.strip('"')
         for agent in self.servers:
-            if said == f"127.0.0.1:{agent.config['ports']['server']}":
+            if said == agent.at("server"):
                 return agent
         raise LookupError(f"no leader: {said}")
 

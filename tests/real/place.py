@@ -52,7 +52,9 @@ class Place:
         assert self.daemon.namespace
         return tuple(self.daemon.namespace.enter)
 
-    def serve(self, *flags: str, listen: str = ":53", config: str = "", inside: str = "") -> Server:
+    def serve(
+        self, *flags: str, listen: str = ":53", http: str = "off", config: str = "", inside: str = ""
+    ) -> Server:
         """One more discoverd that watches the engine: on the host, or with the network stack of a container.
 
         ``config`` continues the engine's table in the configuration file.
@@ -62,7 +64,7 @@ class Place:
             self._folder / f"discoverd{self._servers}",
             *("--docker", self.engine.url, *flags),
             listen=listen,
-            http="off",
+            http=http,
             config=f'[[docker]]\nurl = "{self.engine.url}"\n{config}',
             prefix=self.enter_container(inside) if inside else self.enter,
         )

@@ -57,6 +57,7 @@ class Server:
                 stderr=log,
             )
         self._host = listen.rpartition(":")[0].strip("[]")
+        self._http_host = http.rpartition(":")[0]
         self._wanted = {"dns"} | ({"http"} if http != "off" else set())
 
     def wait_listening(self) -> None:
@@ -91,7 +92,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.http_port}"
+        return f"http://{self._http_host}:{self.http_port}"
 
     def dig(self, name: str, rtype: str = "A", *options: str) -> Reply:
         """Ask it with the real dig, from this host."""
