@@ -135,8 +135,10 @@ class Instance:
 
     # What naming makes names of
     replica: int | None = None
-    #: False for one-off containers, which answer to their own names only.
+    #: False for one-off containers, which answer to their own names only, and for tasks behind a virtual IP.
     in_service: bool = True
+    #: A Swarm task: it answers to ``tasks.<service>`` and by its number as well, also behind a virtual IP.
+    task: bool = False
     #: Names that belong to this instance alone, most readable first (container names).
     own_names: tuple[str, ...] = ()
     #: A label that no other instance has (12 hex digits of a container id): the SRV target.
@@ -146,6 +148,8 @@ class Instance:
     extra_names: tuple[str, ...] = ()
     memberships: tuple[Membership, ...] = ()
     links: tuple[Link, ...] = ()
+    #: Addresses that it asks from and is not served at (Docker's gateway bridge for overlay networks).
+    asks_from: tuple[IPAddress, ...] = ()
     #: It uses its host's own network stack: it is reached where its host is.
     on_host: bool = False
 

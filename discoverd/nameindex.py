@@ -97,10 +97,13 @@ class NameIndex:
         held = self.at(name)
         service = name.removeprefix("all.") if name.startswith("all.") else ""
         if service and (not held or held[0].kind is Kind.TAG):  # a tag "all" gives way
-            members = tuple(b for b in self.at(service) if b.kind in (Kind.SERVICE, Kind.SCOPED))
+            # of a Swarm service with a virtual IP, its members are its tasks
+            tasks = tuple(b for b in self.at(f"tasks.{service}") if b.kind is Kind.TASKS)
+            members = tasks or tuple(b for b in self.at(service) if b.kind in (Kind.SERVICE, Kind.SCOPED))
             gone = self.gone(service)
             if members or gone:
-                return Found(members, exists=True, depends=(name, service), any_health=True, gone=gone)
+                names = (name, service, f"tasks.{service}")
+                return Found(members, exists=True, depends=names, any_health=True, gone=gone)
         depends = (name, service) if service else (name,)
         if held:
             return Found(held, exists=True, depends=depends, gone=self.gone(name))

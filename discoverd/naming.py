@@ -68,6 +68,7 @@ class Kind(StrEnum):
     OWN = "container name"
     ALIAS = "network alias"
     SCOPED_ALIAS = "network alias in its scope"
+    TASKS = "tasks of a Swarm service"
     NETWORK = "service on a network"
     SHORT_NETWORK = "service on a network of its project"
     HOSTNAME = "hostname"
@@ -82,7 +83,9 @@ class Kind(StrEnum):
 PRECEDENCE = {Kind.ID: 0, Kind.NETWORK: 2, Kind.SHORT_NETWORK: 3, Kind.TAG: 4}
 
 #: Kinds that a dotted name without the domain may be answered by (see docs/names.md, bare names).
-QUALIFIED = frozenset({Kind.SCOPED, Kind.REPLICA, Kind.SCOPED_ALIAS, Kind.NETWORK, Kind.SHORT_NETWORK})
+QUALIFIED = frozenset(
+    {Kind.SCOPED, Kind.REPLICA, Kind.SCOPED_ALIAS, Kind.TASKS, Kind.NETWORK, Kind.SHORT_NETWORK}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +111,10 @@ def _claims(instance: Instance) -> Iterator[tuple[str, Kind, str]]:
     if instance.in_service:
         yield from _service_claims(instance)
         yield from _alias_claims(instance)
-        if instance.hostname:
-            yield instance.hostname, Kind.HOSTNAME, ""
+    if instance.task:
+        yield from _task_claims(instance)
+    if instance.hostname and (instance.in_service or instance.task):
+        yield instance.hostname, Kind.HOSTNAME, ""
     for name in instance.own_names:
         yield name, Kind.OWN, ""
     if instance.unique:
@@ -134,6 +139,16 @@ def _service_claims(instance: Instance) -> Iterator[tuple[str, Kind, str]]:
             yield f"{label}.{qualified}", Kind.TAG, ""
 
 
+def _task_claims(instance: Instance) -> Iterator[tuple[str, Kind, str]]:
+    """What Docker's own DNS calls them, in the scope as well; and their number."""
+    service, scope = instance.service, instance.scope
+    qualified = f"{service}.{scope}" if scope else service
+    for name in dict.fromkeys((service, qualified, f"{scope}_{service}" if scope else service)):
+        yield f"tasks.{name}", Kind.TASKS, ""
+    if instance.replica is not None:
+        yield f"{instance.replica}.{qualified}", Kind.REPLICA, ""
+
+
 def _alias_claims(instance: Instance) -> Iterator[tuple[str, Kind, str]]:
     for membership in instance.memberships:
         for alias in membership.aliases:
@@ -150,11 +165,12 @@ def _network_claims(instance: Instance) -> Iterator[tuple[str, Kind, str]]:
     own = (*instance.own_names, instance.unique)
     for membership in instance.memberships:
         shared = (instance.service, *membership.aliases) if instance.in_service else ()
+        tasks = (f"tasks.{instance.service}",) if instance.task else ()
         whole, short = to_label(membership.network), to_label(membership.short)
         for network, kind in ((whole, Kind.NETWORK), (short, Kind.SHORT_NETWORK)):
             # every project has a default network: that one's short name tells nothing
             if network and not (kind is Kind.SHORT_NETWORK and network in {whole, "default"}):
-                for name in (*shared, *own):
+                for name in (*shared, *tasks, *own):
                     if name:
                         yield f"{name}.{network}", kind, membership.network_id
 

@@ -123,7 +123,7 @@ class Registry:
     # -- reading ------------------------------------------------------------------------
 
     def at(self, address: IPAddress) -> tuple[Instance, ...]:
-        """Instances that hold an address, the one started last first."""
+        """Instances that hold an address or ask from it, the one started last first."""
         return self._addresses.get(address, ())
 
     def instances(self) -> Iterator[Instance]:
@@ -216,7 +216,7 @@ class Registry:
         coming: dict[IPAddress, list[Instance]] = defaultdict(list)
         for instances, by_address in ((out, leaving), (into, coming)):
             for instance in instances:
-                for ip in {a.ip for a in instance.addresses}:
+                for ip in {*(a.ip for a in instance.addresses), *instance.asks_from}:
                     by_address[ip].append(instance)
         touched = frozenset(leaving.keys() | coming.keys())
         for ip in touched:

@@ -116,7 +116,9 @@ class Views:
 
     def _client(self, asker: IPAddress) -> Instance | None:
         held = [
-            i for i in self._registry.at(asker) if any(a.ip == asker and a.network_id for a in i.addresses)
+            i
+            for i in self._registry.at(asker)
+            if asker in i.asks_from or any(a.ip == asker and a.network_id for a in i.addresses)
         ]
         sources = self._credible(asker, {i.source for i in held}) if held else set()
         return next((i for i in held if i.source in sources), None)

@@ -107,7 +107,7 @@ def test_all_finds_the_members_of_a_service() -> None:
     assert ids(found) == ["blog-web-1", "shop-web-1"]
     assert found.any_health
     assert index.ids("all.web.shop") == ["shop-web-1"]
-    assert set(found.depends) == {"all.web", "web"}
+    assert set(found.depends) == {"all.web", "web", "tasks.web"}
 
 
 @pytest.mark.parametrize("name", ["all.shop-web-1", "all.nothing", "all", "all.shop", "all.all.web"])

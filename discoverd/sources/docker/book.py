@@ -6,19 +6,22 @@ question never replaces that to a newer one, in whatever order they arrive.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from discoverd.sources.docker.drain import Drain, begins, draining
 from discoverd.sources.docker.networks import NetworkMap
 from discoverd.sources.docker.parse import Container, container_id, joined, parse_container, stopped
+from discoverd.sources.docker.services import as_task, dressed, service_id
+from discoverd.sources.docker.swarm import Swarm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from discoverd.model import Instance
+    from discoverd.model import Instance, IPAddress
     from discoverd.sources.docker.settings import DockerSettings
     from discoverd.sources.docker.shape import Json
+    from discoverd.sources.docker.swarm import Report
 
 Objects = dict[str, "tuple[Instance, ...]"]
 
@@ -58,6 +61,9 @@ class Book:
         self._joining: set[str] = set()
         self._networks = NetworkMap()
         self._networks_asked = 0
+        self._swarm = Swarm(settings)
+        #: Where containers ask from that are on a swarm's networks, by container.
+        self._gateways: Mapping[str, tuple[IPAddress, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -70,7 +76,8 @@ class Book:
 
     def objects(self) -> Objects:
         """Everything, for a full replacement."""
-        return {key: entry.published for key, entry in self._entries.items() if entry.published}
+        own = {key: entry.published for key, entry in self._entries.items() if entry.published}
+        return own | self._swarm.objects()
 
     def heard(self, doc: Json, asked: int, now: float) -> Update:
         """One inspect. Raises ValueError for what is none; then nothing has changed."""
@@ -81,7 +88,7 @@ class Book:
         self._gone.pop(key, None)
         name = joined(doc)
         host = self._find(name) if name else None
-        container = parse_container(doc, self._settings, self._networks, host)
+        container = self._read(doc, host)
         drain = old.drain if old and old.drain and old.drain.holds(container, now) else None
         if name and not (container.ground.addresses or container.ground.on_host):
             drain = None  # what it waited for has happened: the other one has ended
@@ -92,12 +99,17 @@ class Book:
         if old is None or _footing(old.container) != _footing(container):
             look += self._followers(container)
         told = old.container.notes if old else ()
+        objects: Objects = {} if old and old.published == published else {key: published}
+        if container.service and self._swarm.lost:  # it may be known as another node's task as well
+            objects |= self._swarm.heard(self._swarm.report, self._networks, self._entries).objects
         return Update(
-            objects={} if old and old.published == published else {key: published},
+            objects=objects,
             look=tuple(look),
             again={key: drain.until - now} if drain else {},
             networks=container.unresolved and not (old and old.container.unresolved),
-            notes=tuple(f"{container.name}: {note}" for note in container.notes if note not in told),
+            notes=tuple(
+                f"container {container.name}: {note}" for note in container.notes if note not in told
+            ),
         )
 
     def gone(self, key: str, asked: int) -> Update:
@@ -148,7 +160,41 @@ class Book:
         if asked < self._networks_asked or networks == self._networks:
             return Update()
         self._networks, self._networks_asked = networks, asked
-        return Update(look=tuple(key for key, entry in self._entries.items() if entry.container.unresolved))
+        news = self._swarm.heard(self._swarm.report, networks, self._entries)
+        look = tuple(key for key, entry in self._entries.items() if entry.container.unresolved)
+        return Update(objects=news.objects, look=look)
+
+    def set_swarm(self, report: Report, gateways: Mapping[str, tuple[IPAddress, ...]]) -> Update:
+        """What the manager of a swarm says, and where containers on its networks ask from."""
+        news = self._swarm.heard(report, self._networks, self._entries)
+        objects: Objects = dict(news.objects)
+        old, self._gateways = self._gateways, gateways
+        for key in old.keys() | gateways.keys():
+            if old.get(key) == gateways.get(key) or (entry := self._entries.get(key)) is None:
+                continue
+            entry.container = self._placed(entry.container)
+            entry.published = tuple(replace(i, asks_from=gateways.get(key, ())) for i in entry.published)
+            objects[key] = entry.published
+        differ = news.services
+        look = tuple(key for key, entry in self._entries.items() if entry.container.service in differ)
+        return Update(objects=objects, look=look if differ else (), notes=news.notes)
+
+    def _read(self, doc: Json, host: Container | None) -> Container:
+        """A container; where it is a Swarm task, with what is known of its service."""
+        if not (of := service_id(doc)):
+            return self._placed(parse_container(doc, self._settings, self._networks, host))
+        service = self._swarm.service(of)
+        worn = dressed(doc, service) if service else doc
+        container = parse_container(worn, self._settings, self._networks, host)
+        return self._placed(replace(as_task(container, service), service=of))
+
+    def _placed(self, container: Container) -> Container:
+        gateways = self._gateways.get(container.id, ()) if container.running else ()
+        if all(i.asks_from == gateways for i in container.instances):
+            return container
+        return replace(
+            container, instances=tuple(replace(i, asks_from=gateways) for i in container.instances)
+        )
 
     def settle(self, asked: int) -> None:
         """No answer to a question before ``asked`` is due any more: forget who was gone by then."""

@@ -47,7 +47,10 @@ EVENTS = (
     *("health_status", "connect", "disconnect"),
     *("remove", "cleanup", "init"),  # Podman's
 )
-_FILTERS = json.dumps({"type": ["container", "network"], "event": list(EVENTS)})
+#: Services and nodes are a Swarm manager's; elsewhere there are no such events.
+TYPES = ("container", "network", "service", "node")
+_FILTERS = json.dumps({"type": list(TYPES), "event": list(EVENTS)})
+_TO_RUN = json.dumps({"desired-state": ["running"]})
 
 
 class _Api(docker.api.client.APIClient):
@@ -164,6 +167,22 @@ class Client:
     def networks(self) -> list[Json]:
         """All networks. Raises EngineAwayError."""
         return self._needed(lambda: _objects(self._api.call("/networks").json()))
+
+    def services(self) -> list[Json]:
+        """A swarm's services. Raises NotManagerError, EngineError."""
+        return self._try(lambda: _objects(self._api.call("/services").json()))
+
+    def tasks(self) -> list[Json]:
+        """A swarm's tasks that are to run, not those that have been. Raises EngineError."""
+        return self._try(lambda: _objects(self._api.call("/tasks", params={"filters": _TO_RUN}).json()))
+
+    def nodes(self) -> list[Json]:
+        """A swarm's nodes. Raises EngineError."""
+        return self._try(lambda: _objects(self._api.call("/nodes").json()))
+
+    def network(self, name: str) -> Json:
+        """One network with the endpoints on it. Raises GoneError where there is none, EngineError."""
+        return self._try(lambda: _object(self._api.call(f"/networks/{name}").json()))
 
     def events(self) -> Feed:
         """Open the event stream; no event after this call is missed. Raises EngineAwayError."""

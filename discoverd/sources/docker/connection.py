@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from discoverd.sources.docker.fault import EngineAwayError, EngineError, GoneError
 from discoverd.sources.docker.listing import fingerprints
+from discoverd.sources.docker.manager import Manager
 from discoverd.sources.docker.networks import parse_networks
 from discoverd.sources.docker.pace import Pace
 from discoverd.sources.docker.sync import Sweep
@@ -31,6 +32,8 @@ log = logging.getLogger("discoverd.docker")
 THOROUGH = 10
 #: Stands for the engine's networks among the containers that want another look.
 NETWORKS = "networks"
+#: The same for what a Swarm manager knows, and for what changes of that without an event.
+SERVICES, TASKS = "services", "tasks"
 #: Seconds after the end of a drain, so that the clock has surely passed it.
 LATER = 0.05
 
@@ -49,6 +52,7 @@ class Connection:
         self._client, self._workers, self._mailbox = client, workers, mailbox
         self._publisher, self._settings = publisher, settings
         self._book = publisher.book
+        self._manager = Manager(client, workers, publisher.book, publisher.source)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._failing: set[str] = set()
 
@@ -61,10 +65,12 @@ class Connection:
             self._pace = Pace(group, self._look)
             self._sweep = Sweep(group, self._sync_one)
             keeping = group.create_task(self._keep_in_step(in_step, thorough=thorough), name="docker resync")
+            polling = group.create_task(self._poll(), name="docker tasks")
             try:
                 return await self._follow()
             finally:
                 keeping.cancel()
+                polling.cancel()
                 self._sweep.close()
                 self._pace.close()
                 for timer in self._timers.values():
@@ -82,6 +88,9 @@ class Connection:
                 self._pace.mark(container)
             if batch.networks:
                 self._pace.mark(NETWORKS)
+            if batch.services or (batch.tasks and self._book.networks.swarm):
+                self._manager.stir()
+                self._pace.mark(SERVICES if batch.services else TASKS)
             if batch.ended:
                 return batch.error
 
@@ -96,10 +105,20 @@ class Connection:
             in_step()
             await asyncio.sleep(self._settings.resync_seconds * random.uniform(0.9, 1.1))  # noqa: S311 - no secret
 
+    async def _poll(self) -> None:
+        """Look at a swarm's tasks again and again, while there are any."""
+        while True:
+            await asyncio.sleep(self._manager.pause)
+            if self._manager.polling:
+                self._pace.mark(TASKS)
+
     async def _sync(self, *, thorough: bool) -> None:
         first = next(self._publisher.questions)
         seen = self._publisher.seen
         await self._read_networks()
+        if thorough:
+            self._manager.doubt()
+        self._apply(await self._manager.read(whole=True))
         listed = fingerprints(await self._workers.run(self._client.containers))
         wanted = [
             key for key, sign in listed.items() if thorough or key not in self._book or seen.get(key) != sign
@@ -117,13 +136,18 @@ class Connection:
     async def _read_networks(self) -> None:
         asked = next(self._publisher.questions)
         docs = await self._workers.run(self._client.networks)
+        was = self._book.networks.swarm
         self._apply(self._publisher.networks(parse_networks(docs, self._settings.name), asked))
+        if was != self._book.networks.swarm:
+            self._pace.mark(SERVICES)
 
     async def _look(self, key: str) -> bool:
         """What an event asked for: one container, or the networks. False: try again."""
         try:
             if key == NETWORKS:
                 await self._read_networks()
+            elif key in {SERVICES, TASKS}:
+                self._apply(await self._manager.read(whole=key == SERVICES))
             else:
                 self._apply(await self._inspect(key))
         except EngineError as fault:

@@ -13,7 +13,7 @@ import docker.errors
 import requests.exceptions
 import urllib3.exceptions
 
-from discoverd.sources.docker.fault import EngineAwayError, EngineError, GoneError
+from discoverd.sources.docker.fault import EngineAwayError, EngineError, GoneError, NotManagerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,11 +31,13 @@ _GARBAGE = (
 
 
 def translate(url: str, error: Exception) -> EngineError:
-    """What the docker client raised, as one of the three faults that a watcher tells apart."""
+    """What the docker client raised, as one of the faults that a watcher tells apart."""
     if isinstance(error, docker.errors.APIError):
         said = " ".join(str(error.explanation or error).split())
         if error.status_code == 404 and "no such" in said.lower():  # and not just "page not found"
             return GoneError(said)
+        if error.status_code == 503 and "not a swarm manager" in said:
+            return NotManagerError(said)
         if tls := _tls_wanted(url, said):
             return EngineAwayError(tls)
         return EngineError(f"{url} refuses: {said[:200]} (HTTP {error.status_code})")

@@ -11,5 +11,9 @@ class GoneError(EngineError):
     """The engine knows no such container."""
 
 
+class NotManagerError(EngineError):
+    """The engine is no manager of a swarm, so it knows of no services."""
+
+
 class EngineAwayError(EngineError):
     """The engine cannot be reached, or what is there is no engine."""

@@ -39,6 +39,10 @@ class NetworkMap:
     hidden: frozenset[str] = frozenset()
     #: Id -> (project, what that project's file calls it), for those that Compose made.
     composed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    #: Id -> name.
+    names: Mapping[str, str] = field(default_factory=dict)
+    #: True where some of them are a swarm's: the engine is one of its nodes.
+    swarm: bool = False
 
     def knows(self, name: str) -> bool:
         return name in self.ids or name in self.hidden
@@ -62,8 +66,10 @@ def parse_networks(docs: Iterable[Json], engine: str) -> NetworkMap:
     ids: dict[str, str] = {}
     hidden: set[str] = set()
     composed: dict[str, tuple[str, str]] = {}
+    swarm = False
     for doc in docs:
         network_id, name = text(doc, "Id"), text(doc, "Name")
+        swarm |= text(doc, "Scope") == "swarm"
         if text(doc, "Driver") in _NO_NETWORK or doc.get("Ingress") is True:
             hidden |= {network_id, name}
             continue
@@ -84,7 +90,10 @@ def parse_networks(docs: Iterable[Json], engine: str) -> NetworkMap:
             )
         )
     # the engine lists them in another order each time, which is no change
-    return NetworkMap(tuple(sorted(networks, key=lambda n: n.id)), ids, frozenset(hidden), composed)
+    names = {known: name for name, known in ids.items() if name != known}
+    return NetworkMap(
+        tuple(sorted(networks, key=lambda n: n.id)), ids, frozenset(hidden), composed, names, swarm
+    )
 
 
 def _network(given: str) -> IPNetwork | None:

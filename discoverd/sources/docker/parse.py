@@ -39,6 +39,8 @@ class Container:
     ground: Ground = field(default_factory=Ground)
     #: The container whose network stack it uses (an id, or a name), or "".
     joins: str = ""
+    #: The Swarm service that it is a task of, by id, or "".
+    service: str = ""
     #: True where it is on a network that is not known (yet).
     unresolved: bool = False
     stop_signal: int = 15
@@ -106,7 +108,9 @@ def stopped(container: Container) -> Container:
         container,
         running=False,
         ground=replace(container.ground, addresses=(), published={}),
-        instances=tuple(replace(i, state=State.STOPPED, addresses=()) for i in container.instances),
+        instances=tuple(
+            replace(i, state=State.STOPPED, addresses=(), asks_from=()) for i in container.instances
+        ),
     )
 
 

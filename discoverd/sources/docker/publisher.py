@@ -47,7 +47,7 @@ class Publisher:
 
     def apply(self, update: Update) -> None:
         for note in update.notes:
-            log.warning("%s: container %s", self.source, note)
+            log.warning("%s: %s", self.source, note)
         if self.synced:
             for key, instances in update.objects.items():
                 self._sink.publish(key, instances)

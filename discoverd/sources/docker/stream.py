@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from discoverd.sources.docker.shape import Json
 
 
+#: The label that tells a Swarm task's container; events carry labels.
+TASK = "com.docker.swarm.task.id"
+
+
 @dataclass(slots=True)
 class Batch:
     """What has come since the last look into the mailbox."""
@@ -33,6 +37,9 @@ class Batch:
     #: Containers whose main process ended and was not started again since.
     deaths: dict[str, None] = field(default_factory=dict)
     networks: bool = False
+    #: Something of a swarm: its services or nodes, a task on this node.
+    services: bool = False
+    tasks: bool = False
     #: The stream is over; ``error`` says why, None for a stream that was merely quiet.
     ended: bool = False
     error: EngineAwayError | None = None
@@ -52,6 +59,10 @@ def note(event: Json, batch: Batch) -> bool:
             batch.deaths[actor] = None
         elif action == "start":
             batch.deaths.pop(actor, None)
+        batch.tasks |= TASK in attributes
+        return True
+    if kind in {"service", "node"}:
+        batch.services = True
         return True
     if kind == "network":
         if action in {"connect", "disconnect"}:

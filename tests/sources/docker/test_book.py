@@ -72,12 +72,12 @@ def test_remarks_are_made_once_and_again_when_they_change() -> None:
     heard = Heard()
     first = heard("labelled").notes
     assert len(first) == 3
-    assert all(note.startswith("labelled: label discoverd.") for note in first)
+    assert all(note.startswith("container labelled: label discoverd.") for note in first)
     assert heard("labelled", State={"Paused": True}).notes == ()
     labels = {"discoverd.ttl": "x", "discoverd.weight": "heavy"}
     config = {**load("engine-26", "labelled")["Config"], "Labels": labels}
     assert [note.partition(" is ")[0] for note in heard("labelled", Config=config).notes] == [
-        "labelled: label discoverd.ttl"
+        "container labelled: label discoverd.ttl"
     ]
 
 
