@@ -42,6 +42,7 @@ BLOG = """
 services:
   db: {image: IMAGE, dns: NAMESERVER, deploy: {endpoint_mode: dnsrr}}
 """
+TASKS = {"shop_api": 2, "shop_db": 1, "shop_pool": 2, "blog_db": 1}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def swarm(place: Place, session: Session, tmp_path_factory: pytest.TempPathFacto
     with swarm_of(place.engine, place.address, pool, tmp_path_factory.mktemp("stacks")) as swarm:
         swarm.deploy("shop", SHOP.replace("NAMESERVER", place.address))
         swarm.deploy("blog", BLOG.replace("NAMESERVER", place.address))
-        for service, count in (("shop_api", 2), ("shop_db", 1), ("shop_pool", 2), ("blog_db", 1)):
+        for service, count in TASKS.items():
             swarm.wait_tasks(service, count)
         yield swarm
 
@@ -195,7 +196,8 @@ def test_a_node_is_drained(place: Place, swarm: Swarm) -> None:
         wait(lambda name=name: place.host(name), set(), PATIENCE)  # type: ignore[misc]
     swarm.manager.docker("node", "update", "--availability", "active", node)
     wait(lambda: place.host("api.docker"), {swarm.virtual_ip("shop_api", "shop_default")}, PATIENCE)
-    swarm.wait_tasks("shop_pool", 2)
+    for service, count in TASKS.items():
+        swarm.wait_tasks(service, count)
     settled(place, swarm, "pool.docker", "shop_pool")
 
 
