@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from discoverd.dns import message
 from discoverd.dns.cookies import CLIENT_SIZE, WHOLE_SIZE
+from discoverd.dns.hits import Hits
 from discoverd.dns.message import HEADER_SIZE, OPT_SIZE, PLAIN_UDP
 from discoverd.dns.store import STORE_MOST, Store
 from discoverd.resolver.outcome import AAAA, ANY, NS, PTR, SOA, SRV, TXT, A
@@ -91,6 +92,8 @@ class Fastpath:
         answer a COOKIE option with; None where that is not to be decided here.
         """
         self.udp_size, self._deny, self._cookie = udp_size, deny, cookie
+        #: Replies that were given out, and those of them that left by TCP.
+        self.hits, self.streamed = Hits(), Hits()
         #: An asker's address as text to its store.
         self.askers: dict[str, Store] = {}
         #: The same for a batch, by address as it stands in a sockaddr (:func:`sockaddr_key`): to the
@@ -186,13 +189,16 @@ class Fastpath:
         soa = None if store.view.links else self._deny(key)
         if soa is None or HEADER_SIZE + len(question) + len(soa) + len(opt) > PLAIN_UDP:
             return None
+        next(store.denials[key[-4:-2]])
         return DENIED[store.may_recurse][form] + question + soa + opt
 
     def store(self, view: View, *, may_recurse: bool) -> Store:
         key = (view, may_recurse)
         store = self._stores.get(key)
         if store is None:
-            store = self._stores[key] = Store(view, may_recurse=may_recurse)
+            store = self._stores[key] = Store(
+                view, may_recurse=may_recurse, hits=self.hits, streamed=self.streamed
+            )
         return store
 
     def remember_asker(self, address: IPAddress, text: str, store: Store) -> None:

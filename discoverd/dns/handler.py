@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from discoverd.dns import message, transfer, wire
 from discoverd.dns.foreign import Awaited, Foreign
 from discoverd.dns.message import HEADER_SIZE, MalformedError, Query
+from discoverd.dns.observer import Observer
 from discoverd.dns.options import Options
 from discoverd.resolver import zone
 from discoverd.resolver.outcome import (
@@ -94,6 +95,8 @@ class Handler:
         self._local, self._views, self.fastpath = local, views, fastpath
         self._version, self._may_recurse, self._allow_transfer = version, may_recurse, allow_transfer
         self.options = Options(fastpath.udp_size, cookies, identity)
+        #: Told of every answer by who sends it.
+        self.observer = Observer(fastpath)
 
     def place(self, asker: str, own: str | None) -> Store:
         """The store of an asker's view; remembered where the asker's address alone decides it."""

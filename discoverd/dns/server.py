@@ -8,7 +8,7 @@ import socket
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
-from discoverd.dns import udp
+from discoverd.dns import observed, udp
 from discoverd.dns.message import SERVFAIL
 from discoverd.dns.tcp import BACKLOG, Limits, TcpEndpoint
 
@@ -164,7 +164,8 @@ class DnsServer:
         forward: Forward | None = None,
     ) -> None:
         forward = _finished(forward or _nowhere)
-        self.udp = [udp.endpoint(each.udp, handler, forward) for each in listeners]
+        self.handler = handler
+        self.udp = [observed.endpoint(each.udp, handler, forward) for each in listeners]
         limits = Limits()
         self.tcp = [TcpEndpoint(each.tcp, handler, forward, limits) for each in listeners]
 

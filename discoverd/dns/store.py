@@ -13,6 +13,7 @@ from discoverd.dns.message import HEADER_SIZE, OPT_SIZE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from discoverd.dns.hits import Hits
     from discoverd.dns.wire import Prepared
     from discoverd.views import View
 
@@ -33,10 +34,28 @@ Ring = tuple[Headers, "Callable[[], int]", "Sequence[bytes] | Rotations", int]
 class Store:
     """Replies by question and by query. Both share one rotation for each question."""
 
-    __slots__ = ("exact", "may_recurse", "prepared", "rings", "view")
+    __slots__ = (
+        "_hits",
+        "_place",
+        "denials",
+        "exact",
+        "may_recurse",
+        "prepared",
+        "rings",
+        "streamed",
+        "streamed_denials",
+        "view",
+    )
 
-    def __init__(self, view: View, *, may_recurse: bool) -> None:
+    def __init__(self, view: View, *, may_recurse: bool, hits: Hits, streamed: Hits) -> None:
+        """``hits`` is where what is given out from here is counted, ``streamed`` where TCP does so again."""
         self.view, self.may_recurse = view, may_recurse
+        self._hits, self._place = hits, view.place.name.lower()
+        #: By type in wire format, what is to take an item for each name that is denied.
+        self.denials = hits.of(message.NXDOMAIN, self._place)
+        #: The same for each reply that leaves by TCP.
+        self.streamed = streamed.of(message.NOERROR, self._place)
+        self.streamed_denials = streamed.of(message.NXDOMAIN, self._place)
         #: Queries behind their ids to where the next reply lies.
         self.exact: dict[bytes, Iterator[bytes]] = {}
         #: Questions in lower case to their rings.
@@ -58,7 +77,8 @@ class Store:
         if prepared.rotations <= ROTATIONS_MOST:
             tails = prepared.tails = (first, *map(tails.__getitem__, range(1, prepared.rotations)))
         size = HEADER_SIZE + len(question) + len(first)
-        return _headers(flags, *counts), prepared.starts.__next__, tails, size
+        turns = self._counted(prepared.starts, question, prepared.rcode)
+        return _headers(flags, *counts), turns.__next__, tails, size
 
     def keep_exact(self, query: bytes, question: bytes, head: bytes, opt: bytes) -> None:
         """Lay out all replies to one query one after the other, ready to be sent from there."""
@@ -73,8 +93,12 @@ class Store:
         for reply in replies:
             places.append(struct.pack("QQ", at, len(reply)))
             at += len(reply)
-        self.exact[query] = map(places.__getitem__, prepared.starts)
+        turns = self._counted(prepared.starts, question, prepared.rcode)
+        self.exact[query] = map(places.__getitem__, turns)
         prepared.queries = (*prepared.queries, query)
+
+    def _counted(self, turns: Iterator[int], question: bytes, rcode: int) -> Iterator[int]:
+        return self._hits.counted(turns, int.from_bytes(question[-4:-2], "big"), rcode, self._place)
 
     def drop(self, question: bytes) -> None:
         prepared = self.prepared.pop(question, None)

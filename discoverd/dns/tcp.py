@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Final
 from discoverd.dns.fastpath import FORMS
 from discoverd.dns.handler import Foreign
 from discoverd.dns.message import HEADER_SIZE, OPT_SIZE
+from discoverd.dns.observer import FAST, TCP, clock
 from discoverd.dns.options import IDLE_SECONDS
 from discoverd.dns.transfer import Transfer
+from discoverd.resolver.outcome import AXFR
 
 if TYPE_CHECKING:
     import socket
@@ -162,7 +164,7 @@ class Connection(asyncio.Protocol):
         if not peer or not own:
             transport.abort()  # gone already
             return
-        self._peer, self._own = peer[0], own[0]
+        self._peer, self._own, self._from = peer[0], own[0], peer[:2]
         if not self._limits.admit(self._peer):
             self._endpoint.refused += 1
             transport.abort()
@@ -209,6 +211,7 @@ class Connection(asyncio.Protocol):
     def _answer(self, data: bytes) -> None:
         """Answer the queries in ``data``; what is incomplete or may not be answered yet is held."""
         parts: list[bytes] = []
+        began, ready = clock(), 0
         at, size, left = 0, 0, len(data)
         while left - at >= 2 and not self._blocked():
             end = at + 2 + (data[at] << 8 | data[at + 1])
@@ -216,7 +219,11 @@ class Connection(asyncio.Protocol):
                 break
             packet = data[at + 2 : end]
             at = end
-            reply = self._ready_reply(packet) or self._reply(packet)
+            reply = self._ready_reply(packet)
+            if reply is not None:
+                ready += 1
+            else:
+                reply = self._reply(packet)
             if reply is not None:
                 parts += (len(reply).to_bytes(2, "big"), reply)
                 size += len(reply)
@@ -225,6 +232,8 @@ class Connection(asyncio.Protocol):
                     parts, size = [], 0
         if parts:
             self._transport.write(b"".join(parts))
+        if ready:
+            self._handler.observer.times[FAST].add(clock() - began, ready)
         if at:
             self._note_progress()
         self._hold(data[at:])
@@ -247,11 +256,21 @@ class Connection(asyncio.Protocol):
         ring = store.rings.get(question.lower())
         if ring is None:
             denial = fastpath.reply(store, packet, self._peer)
-            return None if denial is None else packet[:2] + denial
+            if denial is None:
+                return None
+            next(store.streamed_denials[question[-4:-2]])
+            return self._logged(packet[:2] + denial)
         headers, turn, tails, size = ring
         if size > self._whole_below or headers[0][0] & TC_BIT:
             return None  # over UDP something of it may have been left out
-        return b"".join((packet[:2], headers[form], question, tails[turn()], opt))
+        next(store.streamed[question[-4:-2]])
+        return self._logged(b"".join((packet[:2], headers[form], question, tails[turn()], opt)))
+
+    def _logged(self, reply: bytes) -> bytes:
+        observer = self._handler.observer
+        if observer.log is not None:
+            observer.note(TCP, reply, self._from)
+        return reply
 
     def _reply(self, packet: bytes) -> bytes | None:
         """The reply by the handler; None where there is none, or none yet."""
@@ -260,13 +279,17 @@ class Connection(asyncio.Protocol):
             return None
         handler = self._handler
         store = handler.fastpath.askers.get(self._peer) or handler.place(self._peer, self._own)
+        began = clock()
         reply = handler.handle_stream(packet, store, self._own, self._peer)
         if isinstance(reply, Foreign):
             self._waiting += 1
-            self._endpoint.forward(reply, self._send_forwarded)
+            seen = handler.observer.later(TCP, store, self._from, began)
+            self._endpoint.forward(reply, lambda answer: self._send_forwarded(seen(answer)))
             return None
         if isinstance(reply, Transfer):
+            handler.observer.transfer(store, AXFR)
             return self._begin_transfer(reply)
+        handler.observer.saw(TCP, reply, store, self._from, began)
         # not even an error can be said to what is no query: this is no DNS client
         self._broken = reply is None
         return reply

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from discoverd.dns import mmsg
 from discoverd.dns.handler import Foreign
 from discoverd.dns.mmsg import CONTROL_SLOT, NAME_SLOT, OVERFLOW, SLOT
+from discoverd.dns.observer import UDP, clock
 
 if TYPE_CHECKING:
     import asyncio
@@ -143,10 +144,13 @@ class UdpEndpoint:
         handler = self._handler
         own = self._bound or asked_address(ancillary)
         store = handler.fastpath.askers.get(peer[0]) or handler.place(peer[0], own)
+        began = clock()
         full = handler.handle(packet, store, own, peer[0])
         if isinstance(full, Foreign):
-            self._forward(full, lambda answer: self._send(answer, ancillary, peer))
+            seen = handler.observer.later(UDP, store, peer[:2], began)
+            self._forward(full, lambda answer: self._send(seen(answer), ancillary, peer))
             return None
+        handler.observer.saw(UDP, full, store, peer[:2], began)
         return full[2:] if full is not None else None
 
     def _send(self, reply: bytes, ancillary: Ancillary, peer: Peer) -> None:
@@ -260,8 +264,3 @@ class BatchedEndpoint(UdpEndpoint):
         raw = bytes(self._batch.control_data[CONTROL_SLOT * i : CONTROL_SLOT * (i + 1)])
         size, level, kind = struct.unpack_from("@Nii", raw)
         return [(level, kind, raw[_CMSG_HEADER:size])]
-
-
-def endpoint(sock: socket.socket, handler: Handler, forward: Forward) -> UdpEndpoint:
-    """The fastest endpoint that this machine has the system calls for."""
-    return (BatchedEndpoint if mmsg.available() else UdpEndpoint)(sock, handler, forward)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from discoverd.dns.observer import HTTPS, clock
 from discoverd.http.errors import ApiError
 
 if TYPE_CHECKING:
@@ -74,12 +75,20 @@ def exchange(handler: Handler, forward: Callable[[Foreign, Callable[[bytes], Non
     """The way from a message to its reply: the handler that serves the sockets, as over TCP."""
 
     async def ask(packet: bytes, asker: str, own: str) -> bytes | None:
+        began, peer = clock(), (asker, 0)
         store = handler.fastpath.askers.get(asker) or handler.place(asker, own)
         reply = handler.handle(packet, store, own, tcp=True)
         if reply is None or isinstance(reply, bytes):
+            handler.observer.saw(HTTPS, reply, store, peer, began)
             return reply
+        foreign, seen = reply, handler.observer.later(HTTPS, store, peer, began)
         done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        forward(reply, lambda answer: None if done.done() else done.set_result(answer))
+
+        def finish(answer: bytes) -> None:
+            if not done.done():
+                done.set_result(seen(foreign.finish(answer)))
+
+        forward(foreign, finish)
         async with asyncio.timeout(FORWARD_SECONDS):
             return await done
 
