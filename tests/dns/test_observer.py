@@ -72,7 +72,7 @@ async def test_every_answer_counts_once(tmp_path: Path) -> None:
 async def test_views_are_told_apart(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
         server.publish(*WEB)
-        fastpath = server.app.fastpath
+        fastpath = server.app.answering.fastpath
         from discoverd.views import ELSEWHERE
 
         store = fastpath.store(ELSEWHERE, may_recurse=False)
