@@ -252,6 +252,12 @@ def merged(
     """
     if not old:
         return tuple(sorted(coming, key=order))
+    if not coming and tuple(leaving) == old:
+        return ()
+    if len(leaving) == len(coming) == 1 and order(leaving[0]) == (place := order(coming[0])):
+        # one that changed, and stays where it was: most changes are that
+        at = old.index(leaving[0], bisect_left(old, place, key=order))
+        return (*old[:at], coming[0], *old[at + 1 :])
     if 8 * (len(leaving) + len(coming)) < len(old):
         new = list(old)
         for item in leaving:

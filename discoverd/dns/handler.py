@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -289,6 +290,7 @@ class Handler:
         return self._short(exchange, message.REFUSED)
 
 
+@lru_cache(maxsize=1024)  # the server's own and those who ask for what is not kept: 4 µs each
 def _address(text: str) -> IPAddress:
     """An address as sockets give it; the zone of a link-local one says nothing of who it is."""
     return ip_address(text.partition("%")[0])

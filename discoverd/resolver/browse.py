@@ -50,9 +50,10 @@ class Offers:
         return self._services.get(kind)
 
     def _changed(self, change: Change) -> None:
-        for instance in (*change.removed, *(was for was, _ in change.updated)):
+        differing = [(was, new) for was, new in change.updated if _offered(was) != _offered(new)]
+        for instance in (*change.removed, *(was for was, _ in differing)):
             self._count(instance, -1)
-        for instance in (*change.added, *(new for _, new in change.updated)):
+        for instance in (*change.added, *(new for _, new in differing)):
             self._count(instance, 1)
         if len(self._services) > TYPES_MOST:
             self._services = {kind: services for kind, services in self._services.items() if services}
@@ -81,6 +82,11 @@ def resolve(local: Local, asked: Asked) -> Outcome | None:
     if len(labels) == 3 and labels[2] in services.PROTOCOLS and labels[1].startswith("_"):
         return _instance(local, asked, labels[0], f"{labels[1]}.{labels[2]}")
     return None
+
+
+def _offered(instance: Instance) -> tuple[object, ...]:
+    """What its types are made from."""
+    return instance.service, instance.ports, instance.in_service, instance.unique
 
 
 def _types(port: Port) -> tuple[str, ...]:
