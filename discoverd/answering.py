@@ -65,7 +65,7 @@ class Answering:
         self.local = Local(self.registry, choices.settings)
         self.local.hosts = self.views.host_of
         self.fastpath = Fastpath(choices.udp_size, deny=Denial(self.local).soa, cookie=cookies.answer)
-        self.forwarding = Forwarding(Forwarder((), {}), self._look_up)
+        self.forwarding = Forwarding(Forwarder((), {}), self._look_up, self.fastpath)
         self.handler = Handler(
             self.local,
             self.views,

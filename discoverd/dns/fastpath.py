@@ -31,6 +31,7 @@ from discoverd.resolver.outcome import AAAA, ANY, NS, PTR, SOA, SRV, TXT, A
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from discoverd.dns.store import Uses
     from discoverd.dns.wire import Prepared
     from discoverd.model import IPAddress
     from discoverd.views import View
@@ -229,7 +230,28 @@ class Fastpath:
         if denied or not prepared.depends or qtype not in KEPT_TYPES or len(store.prepared) >= STORE_MOST:
             return
         store.keep(key, prepared, self.udp_size)
-        for name in prepared.depends:
+        self._depend(store, key, prepared.depends)
+
+    def keep(self, store: Store, question: bytes, query: bytes, reply: bytes, names: Iterable[str]) -> Uses:
+        """Give this reply to this exact query, both without id, until one of the names changes.
+
+        For what is not ours, and so has no records to rotate. Returns a count of the times it is given.
+        """
+        self._depend(store, question, names)
+        return store.keep_reply(query, question, reply)
+
+    def unkeep(self, store: Store, question: bytes, names: Iterable[str]) -> None:
+        """Forget the replies to a question that were given to :meth:`keep` with these names."""
+        store.drop(question)
+        for name in names:
+            held = self._dependents.get(name)
+            if isinstance(held, set):
+                held.discard((store, question))
+            if not held or held == (store, question):
+                self._dependents.pop(name, None)
+
+    def _depend(self, store: Store, key: bytes, names: Iterable[str]) -> None:
+        for name in names:
             self._reverse = self._reverse or name.endswith(".arpa")
             held = self._dependents.setdefault(name, (store, key))
             if isinstance(held, set):

@@ -1,83 +1,248 @@
-"""Carries questions that wait for others to who answers them, and the replies back to the sockets.
+"""Questions for other people's names: answered from what is kept, else carried to who answers them.
 
-Others are name servers, for other people's names, and whoever knows what a name of ours leads to.
+Others are name servers, and whoever knows what a name of ours leads to. Every question that is taken
+gets exactly one reply.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from discoverd.dns import message
-from discoverd.resolver.forward import Forwarder, ForwardError
+from discoverd.dns import foreign as replies
+from discoverd.dns import message, wire
+from discoverd.dns.kept import Kept
+from discoverd.dns.message import MalformedError
+from discoverd.resolver import private
+from discoverd.resolver.cache import Cache
+from discoverd.resolver.forward import ALL_SECONDS, Forwarder
 from discoverd.resolver.outcome import Fail
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from discoverd.dns.foreign import Awaited, Foreign
+    from discoverd.dns.fastpath import Fastpath
+    from discoverd.dns.foreign import Awaited, Foreign, Upstreamed
+    from discoverd.resolver.cache import Entry
     from discoverd.resolver.outcome import Outcome, Question
+    from discoverd.resolver.upstreams.pending import Pending
 
     LookUp = Callable[[Question, object], Awaitable[Outcome]]
 
 log = logging.getLogger("discoverd.forward")
 
-#: Names that are nobody's business beyond this machine unless a zone is configured for them:
-#: RFC 6761, RFC 6762, RFC 6303 (private reverse zones), and single labels.
-NEVER_SENT = (
-    "local", "localhost", "invalid", "test", "onion", "home.arpa", "internal",
-    "10.in-addr.arpa", "168.192.in-addr.arpa", "127.in-addr.arpa", "254.169.in-addr.arpa",
-    *(f"{n}.172.in-addr.arpa" for n in range(16, 32)),
-    "d.f.ip6.arpa", "8.e.f.ip6.arpa", "9.e.f.ip6.arpa", "a.e.f.ip6.arpa", "b.e.f.ip6.arpa",
-)  # fmt: skip
+#: Answers kept, and octets that they may take in all.
+ENTRIES_MOST: Final = 10_000
+OCTETS_MOST: Final = 32 * 1024 * 1024
+#: Seconds after which an asker is given a stale answer while a fresh one is waited for, and the TTL of
+#: stale ones (RFC 8767 sections 4 and 5).
+STALE_AFTER_SECONDS: Final = 1.8
+STALE_TTL: Final = 30
+#: Failures that are told one by one, in so many seconds.
+TOLD_MOST: Final = 5
+TOLD_SECONDS: Final = 10.0
+
+
+class Waiter:
+    """An asker, and how its reply is sent."""
+
+    __slots__ = ("foreign", "send", "served", "timer")
+
+    def __init__(self, foreign: Foreign, send: Callable[[bytes], None]) -> None:
+        self.foreign, self.send = foreign, send
+        self.served = False
+        self.timer: asyncio.TimerHandle | None = None
+
+    def serve(self, reply: bytes) -> None:
+        if not self.served:
+            self.served = True
+            if self.timer is not None:
+                self.timer.cancel()
+            self.send(reply)
 
 
 class Forwarding:
-    """Owns the tasks of the questions that are under way."""
+    """Owns the cache and what is under way. ``look_up`` answers a question by what the resolver said is
+    to be looked up.
+    """
 
-    def __init__(self, forwarder: Forwarder, look_up: LookUp | None = None) -> None:
-        """``look_up`` answers a question by what the resolver said is to be looked up."""
-        self.forwarder, self._look_up = forwarder, look_up
+    def __init__(
+        self, forwarder: Forwarder, look_up: LookUp | None = None, fastpath: Fastpath | None = None
+    ) -> None:
+        self._forwarder, self._look_up = forwarder, look_up
+        self.cache: Cache[Upstreamed] = Cache(ENTRIES_MOST, OCTETS_MOST, variant=1)
+        self.kept = Kept(fastpath, self.cache, self._refresh) if fastpath is not None else None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._told, self._told_since = 0, float("-inf")
+        #: Of replies: failures by why, and those that never left this machine.
+        self.failed = self.private = 0
+
+    @property
+    def forwarder(self) -> Forwarder:
+        return self._forwarder
+
+    @forwarder.setter
+    def forwarder(self, new: Forwarder) -> None:
+        """Ask others from now on; what is under way at the old ones is let end."""
+        old = self._forwarder
+        if (old.upstreams, old.zones) == (new.upstreams, new.zones):
+            return
+        self._forwarder = new
+        new.identity = old.identity
+        self.flush()
+        old.retire()
 
     @property
     def possible(self) -> bool:
         """Whether there is anybody to ask."""
         return bool(self.forwarder.upstreams or self.forwarder.zones)
 
+    def flush(self, name: str | None = None) -> int:
+        """Forget what is kept of a name and all below it, without one everything; how many answers."""
+        if self.kept is not None:
+            self.kept.forget()
+        return self.cache.flush(None if name is None else wire.pack_name(name))
+
     def take(self, foreign: Foreign, send: Callable[[bytes], None]) -> None:
-        """Forward one question; ``send`` gets exactly one reply."""
-        name = foreign.query.question.name
+        """Answer one question, now or later; ``send`` gets exactly one reply."""
+        question, forwarder = foreign.query.question, self._forwarder
         if foreign.awaited is not None:
-            self._begin(self._await(foreign, foreign.awaited, send), f"look up {name}")
+            self._begin(self._await(foreign, foreign.awaited, send), f"look up {question.name}")
             return
-        if not self.forwarder.configured(name) and is_private(name):
-            send(self._short(foreign, message.NXDOMAIN))
+        if forwarder.is_probe(question.name):
+            send(foreign.failure(message.SERVFAIL))
             return
-        self._begin(self._ask(foreign, send), f"forward {name}")
+        zone = private.zone_of(question.name)
+        kept_here = zone is not None and not forwarder.configured(question.name)
+        if kept_here or not forwarder.servers(question.name):
+            self.private += 1
+            send(self._private(foreign, zone or ""))
+            return
+        key, hops = foreign.key, foreign.hops
+        if hops and (why := forwarder.came_back(key, question.name, hops)):
+            self._fail(foreign, why)
+            send(foreign.failure(message.SERVFAIL))
+            return
+        self._take(foreign, key, send)
+
+    def _take(self, foreign: Foreign, key: bytes, send: Callable[[bytes], None]) -> None:
+        cache = self.cache
+        entry, now = cache.get(key), cache.clock()
+        if entry is not None and now < entry.expires:
+            cache.hits += 1
+            entry.hits += 1
+            if entry.value is None:
+                send(foreign.failure(message.SERVFAIL))
+                return
+            reply = foreign.answer(entry.value, entry.value.aged(int(now - entry.stored)), kept=True)
+            send(reply)
+            if self.kept is not None:
+                self.kept.offer(foreign, entry, reply)
+            if entry.wants_refresh(now):
+                self._refresh(foreign, entry)
+            return
+        cache.misses += 1
+        waiter = Waiter(foreign, send)
+        if entry is not None:
+            if now < entry.retry_at or self._forwarder.all_down(foreign.query.question.name):
+                self._serve_stale(waiter, entry)
+                if now < entry.retry_at:
+                    return
+            else:
+                loop = asyncio.get_running_loop()
+                waiter.timer = loop.call_later(STALE_AFTER_SECONDS, self._serve_stale, waiter, entry)
+        self._ask(foreign, key, waiter)
+
+    def _ask(self, foreign: Foreign, key: bytes, waiter: Waiter | None) -> None:
+        asked, question = foreign.asked, foreign.query.key
+
+        def read(reply: bytes) -> Upstreamed:
+            try:
+                return replies.read(reply, question)
+            except MalformedError as error:
+                raise ValueError(str(error)) from None
+
+        def settled(pending: Pending, reply: Any, why: str) -> None:
+            self._settled(key, asked.name, pending.waiters, reply, why)
+
+        why = self._forwarder.ask(key, asked, waiter, read, settled)
+        if why and waiter is not None:
+            self._settled(key, asked.name, [waiter], None, why)
+
+    def _settled(
+        self, key: bytes, name: str, waiters: list[Waiter], reply: Upstreamed | None, why: str
+    ) -> None:
+        cache = self.cache
+        good = reply is not None and reply.flags[1] & 0xF in replies.KEPT_RCODES and not reply.extended
+        old = None if good else cache.peek(key)
+        if reply is not None and good:
+            if reply.lifetime > 0:
+                size = len(reply.records) + 32 * len(reply.ttls)
+                cache.put(key, reply, reply.lifetime, size)
+            elif (kept := cache.peek(key)) is not None:
+                kept.refreshing = False
+        else:
+            cache.failed(key)
+        for waiter in waiters:
+            foreign = waiter.foreign
+            if waiter.served:
+                continue
+            if old is not None and old.value is not None:
+                self._serve_stale(waiter, old)
+            elif reply is not None:
+                waiter.serve(foreign.answer(reply, reply.records))
+            else:
+                waiter.serve(foreign.failure(message.SERVFAIL))
+        if not good and why:
+            self._tell(name, why)
+
+    def _serve_stale(self, waiter: Waiter, entry: Entry[Upstreamed]) -> None:
+        """RFC 8767: better an old answer than none."""
+        reply, now = entry.value, self.cache.clock()
+        if waiter.served or reply is None:
+            return
+        fresh = now < entry.expires
+        self.cache.stale += not fresh
+        records = reply.aged(int(now - entry.stored)) if fresh else reply.aged(0, STALE_TTL)
+        waiter.serve(waiter.foreign.answer(reply, records, kept=True))
+
+    def _refresh(self, foreign: Foreign, entry: Entry[Upstreamed]) -> None:
+        """Ask anew before an answer's time is over; nobody waits for it."""
+        entry.refreshing = True
+        self.cache.prefetched += 1
+        self._ask(foreign, entry.key, None)
+
+    # -- what is not asked ------------------------------------------------------------------
+
+    def _private(self, foreign: Foreign, zone: str) -> bytes:
+        query = foreign.query
+        prepared = wire.prepare(private.answer(query.question, zone), query.key)
+        room = foreign.limit - message.HEADER_SIZE - len(query.asked) - len(foreign.opt)
+        tc, sections, body = prepared.body(0, room)
+        return message.reply(query, tc | message.RA, prepared.rcode, sections, body, foreign.opt)
+
+    def _fail(self, foreign: Foreign, why: str) -> None:
+        self._tell(foreign.query.question.name, why)
+
+    def _tell(self, name: str, why: str) -> None:
+        """One line for each failure, but for those of a flood."""
+        self.failed += 1
+        now = self.cache.clock()
+        if now - self._told_since > TOLD_SECONDS:
+            if self._told > TOLD_MOST:
+                log.warning("%d more questions failed", self._told - TOLD_MOST)
+            self._told, self._told_since = 0, now
+        self._told += 1
+        if self._told <= TOLD_MOST:
+            log.warning("%s: %s", name, why)
+
+    # -- what is looked up ------------------------------------------------------------------
 
     def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def finish(self, seconds: float) -> None:
-        """Let what is under way end, for so many seconds; the rest is cancelled."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=seconds)
-            for task in late:
-                task.cancel()
-
-    async def _ask(self, foreign: Foreign, send: Callable[[bytes], None]) -> None:
-        query = foreign.query
-        end = message.HEADER_SIZE + len(query.asked)
-        try:
-            reply = await self.forwarder.ask(foreign.packet, query.question.name, end, tcp=foreign.tcp)
-        except ForwardError as error:
-            log.warning("%s: %s", query.question.name, error)
-            reply = self._short(foreign, message.SERVFAIL)
-        send(reply)
 
     async def _await(self, foreign: Foreign, awaited: Awaited, send: Callable[[bytes], None]) -> None:
         outcome: Outcome = Fail("nobody to ask")
@@ -87,11 +252,12 @@ class Forwarding:
             log.warning("%s: %s", foreign.query.question.name, outcome.reason)
         send(awaited.reply(outcome))
 
-    def _short(self, foreign: Foreign, rcode: int) -> bytes:
-        opt = message.opt(foreign.udp_size) if foreign.query.edns is not None else b""
-        return message.reply(foreign.query, message.RA, rcode, (0, 0, 0), b"", opt)
-
-
-def is_private(name: str) -> bool:
-    """Whether a name must not leave: a single label, or one below a name of local meaning."""
-    return "." not in name or any(name == zone or name.endswith("." + zone) for zone in NEVER_SENT)
+    async def finish(self, seconds: float) -> None:
+        """Let what is under way end, for so many seconds; the rest is cancelled."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + min(seconds, ALL_SECONDS)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=seconds)
+            for task in late:
+                task.cancel()
+        await self._forwarder.finish(max(0.0, end - loop.time()))

@@ -181,7 +181,11 @@ class Handler:
             if isinstance(outcome, NotOurs):
                 if store.may_recurse and query.flags & message.RD:
                     size, limit = self.fastpath.udp_size, self._limit(exchange)
-                    return Foreign(query, exchange.tcp, size, exchange.opt, limit)
+                    alike = query.edns is None or not query.edns.options
+                    keep = None if exchange.tcp or not alike else store
+                    return Foreign(
+                        query, exchange.tcp, size, exchange.opt, limit, None, keep, exchange.packet[2:]
+                    )
                 return self._short(exchange, message.REFUSED)
             if isinstance(outcome, Later):
                 return self._await(exchange, outcome)

@@ -26,6 +26,7 @@ NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, NOTAUTH = 0, 1, 2, 3, 4, 
 BADVERS, BADCOOKIE = 16, 23  # of more than four bits: the upper ones stand in OPT
 IN, CH = 1, 3
 OPT = 41
+ANY_TYPE = 255
 
 #: RFC 6891 section 6.1.1: owner root, type OPT, size, extended rcode, version, flags, no options.
 OPT_SIZE = 11

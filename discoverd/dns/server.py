@@ -163,7 +163,7 @@ class DnsServer:
         handler: Handler,
         forward: Forward | None = None,
     ) -> None:
-        forward = _finished(forward or _nowhere)
+        forward = forward or _nowhere
         self.handler = handler
         self.udp = [observed.endpoint(each.udp, handler, forward) for each in listeners]
         limits = Limits()
@@ -215,11 +215,6 @@ class DnsServer:
         async with asyncio.TaskGroup() as group:
             for stream in self.tcp:
                 group.create_task(stream.stop(), name="stop TCP")
-
-
-def _finished(forward: Forward) -> Forward:
-    """Replies as they come from upstream, made into replies to their askers."""
-    return lambda foreign, send: forward(foreign, lambda reply: send(foreign.finish(reply)))
 
 
 def _nowhere(foreign: Foreign, send: Callable[[bytes], None]) -> None:

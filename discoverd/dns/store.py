@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, repeat
+from operator import length_hint
 from typing import TYPE_CHECKING, Final
 
 from discoverd.dns import message, mmsg
@@ -25,6 +26,9 @@ EXACT_SIZE: Final = 128
 #: Rotations that are built beforehand; of larger sets each is built when its turn comes.
 ROTATIONS_MOST: Final = 64
 
+#: Times that one reply can be given: for ever.
+USES_MOST: Final = 1 << 60
+
 #: By form of the query: plain, with RD, with an OPT record, with both.
 Headers = tuple[bytes, bytes, bytes, bytes]
 #: Reply headers, whose turn it is, the records of every rotation, octets of a whole reply without OPT.
@@ -35,6 +39,7 @@ class Store:
     """Replies by question and by query. Both share one rotation for each question."""
 
     __slots__ = (
+        "_foreign",
         "_hits",
         "_place",
         "denials",
@@ -62,6 +67,8 @@ class Store:
         self.rings: dict[bytes, Ring] = {}
         #: The same to packed records, for what no ring fits: TCP, small EDNS sizes.
         self.prepared: dict[bytes, Prepared] = {}
+        #: Questions about what is not ours to the queries that replies are kept to.
+        self._foreign: dict[bytes, set[bytes]] = {}
 
     def keep(self, question: bytes, prepared: Prepared, udp_size: int) -> None:
         """Keep the records that answer a lower-case question, each rotation ready if it may be."""
@@ -100,12 +107,36 @@ class Store:
     def _counted(self, turns: Iterator[int], question: bytes, rcode: int) -> Iterator[int]:
         return self._hits.counted(turns, int.from_bytes(question[-4:-2], "big"), rcode, self._place)
 
+    def keep_reply(self, query: bytes, question: bytes, reply: bytes) -> Uses:
+        """Keep a reply that does not rotate, in place of one that is kept already."""
+        self._foreign.setdefault(question, set()).add(query)
+        places, uses = _Places(reply), Uses()
+        places.append(struct.pack("QQ", mmsg.address(reply), len(reply)))
+        turns = self._counted(uses.zeros, question, reply[1] & 0xF)
+        self.exact[query] = map(places.__getitem__, turns)
+        return uses
+
     def drop(self, question: bytes) -> None:
+        for query in self._foreign.pop(question, ()):
+            self.exact.pop(query, None)
         prepared = self.prepared.pop(question, None)
         if prepared is not None:
             self.rings.pop(question, None)
             for query in prepared.queries:
                 del self.exact[query]
+
+
+class Uses:
+    """How often a reply was given: counted in C, by how far a long iterator has come."""
+
+    __slots__ = ("zeros",)
+
+    def __init__(self) -> None:
+        self.zeros = repeat(0, USES_MOST)
+
+    @property
+    def count(self) -> int:
+        return USES_MOST - length_hint(self.zeros)
 
 
 class Rotations:

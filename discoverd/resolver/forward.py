@@ -1,7 +1,7 @@
-"""Other people's names: asked of upstream servers, the reply passed on unchanged but for its id.
+"""Other people's names: which servers are asked, in which order, for how long, and how often at once.
 
-Each query goes out from a fresh connected socket, so the kernel picks a random source port and
-drops what comes from elsewhere; id and question of the reply are checked (RFC 5452 section 9).
+What a reply means is not known here: whoever asks brings along how it is read. Questions that are the
+same are asked once; docs/forwarding.md has the whole of it.
 """
 
 from __future__ import annotations
@@ -9,131 +9,247 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import socket
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from discoverd.resolver.upstreams import Server, Upstream
+from discoverd.resolver.upstreams.pending import ALL_SECONDS, Pending
+from discoverd.resolver.upstreams.probe import Probe
+from discoverd.resolver.upstreams.query import HOPS_MOST, MARK_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from discoverd.resolver.upstreams.query import Asked
+
+__all__ = ["ALL_SECONDS", "Forwarder", "Settled", "Upstream"]
 
 log = logging.getLogger("discoverd.forward")
 
-#: Seconds for one server to answer, and for all tries together: Docker's embedded server gives an
-#: answer 4 s before it asks the next server or stays silent.
-TRY_SECONDS = 1.2
-ALL_SECONDS = 3.5
-#: Questions under way at once; more than that fail at once instead of queueing.
-IN_FLIGHT_MOST = 1000
-
-TC_BYTE = 0x02  # in octet 2 of the header
-HEADER_SIZE = 12
+#: Different questions under way at once, and askers that wait for them; more than that fail at once
+#: instead of queueing.
+IN_FLIGHT_MOST: Final = 1000
+WAITING_MOST: Final = 4000
+#: Seconds between two looks at what is overdue, and between two rounds of housekeeping.
+SWEEP_SECONDS: Final = 0.05
+TICK_SECONDS: Final = 1.0
 
 
-class ForwardError(Exception):
-    """No upstream server gave an answer; the text says which were tried."""
+class Settled(Protocol):
+    """Told of the end of a question: what was read of the reply, or None and why."""
 
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    host: str
-    port: int = 53
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+    def __call__(self, pending: Pending, reply: Any, why: str, /) -> None: ...
 
 
 class Forwarder:
-    """Asks upstream servers. ``zones`` name servers for a name and all below it; the longest match wins."""
+    """Asks name servers. ``zones`` name servers for a name and all below it; the longest match wins.
 
-    def __init__(self, upstreams: Sequence[Upstream], zones: Mapping[str, Sequence[Upstream]]) -> None:
+    ``identity`` is what other processes of the same server share (6 octets): by it a question that
+    comes round is known.
+    """
+
+    def __init__(
+        self,
+        upstreams: Sequence[Upstream],
+        zones: Mapping[str, Sequence[Upstream]],
+        identity: bytes | None = None,
+    ) -> None:
         self.upstreams, self.zones = tuple(upstreams), {k: tuple(v) for k, v in zones.items()}
-        self.in_flight = 0
+        self.identity = identity or secrets.token_bytes(MARK_SIZE - 2)
+        each = dict.fromkeys((*self.upstreams, *(s for servers in self.zones.values() for s in servers)))
+        self.known = {upstream: Server(upstream, number) for number, upstream in enumerate(each)}
+        self._default = [self.known[upstream] for upstream in self.upstreams]
+        self._zones = {zone: [self.known[u] for u in servers] for zone, servers in self.zones.items()}
+        self.in_flight: dict[bytes, Pending] = {}
+        self.waiting = 0
+        #: Questions beyond the bounds, and those that came round.
+        self.rejected = self.loops = 0
+        self._sweeping = self._ticking = False
+        self._probes: dict[str, Probe] = {}
+        self._retired = False
+        self._finished: asyncio.Event | None = None
 
-    def servers(self, name: str) -> tuple[Upstream, ...]:
-        """Whom to ask for a name; nobody for what must not leak (RFC 6761, 6762, 8375; bare labels)."""
-        while name:
-            if name in self.zones:
-                return self.zones[name]
-            _, _, rest = name.partition(".")
-            name = rest
-        return self.upstreams
+    def servers(self, name: str) -> list[Server]:
+        """Whom to ask for a name; nobody where its zone was configured without servers."""
+        if self._zones:
+            while name:
+                if name in self._zones:
+                    return self._zones[name]
+                _, _, name = name.partition(".")
+            if "" in self._zones:
+                return self._zones[""]
+        return self._default
 
     def configured(self, name: str) -> bool:
         """Whether a zone was configured for this name or one above it."""
         return any(name == zone or name.endswith("." + zone) for zone in self.zones)
 
-    async def ask(self, packet: bytes, name: str, question_end: int, *, tcp: bool) -> bytes:
-        """The reply to a query, its id restored. Raises ForwardError.
+    def all_down(self, name: str) -> bool:
+        """Whether nobody can be expected to answer for a name."""
+        return all(server.down for server in self.servers(name))
 
-        ``question_end`` is the offset behind the question. A reply cut off over UDP is fetched
-        over TCP where the asker came by TCP, else passed on with TC set.
+    # -- asking ---------------------------------------------------------------------------
+
+    def ask(
+        self,
+        key: bytes,
+        asked: Asked,
+        waiter: object,
+        read: Callable[[bytes], object],
+        settled: Settled,
+    ) -> str:
+        """Ask, or wait along with who has asked the same (``key``); ``settled`` gets all ``waiters``.
+
+        ``read`` makes something of a reply, or raises ValueError. Returns why nothing is asked, empty
+        where something is.
         """
-        servers = self.servers(name)
+        pending = self.in_flight.get(key)
+        if pending is not None:
+            if self.waiting >= WAITING_MOST:
+                self.rejected += 1
+                return f"{self.waiting} askers wait already"
+            self._join(pending, waiter)
+            return ""
+        servers = self.servers(asked.name)
         if not servers:
-            raise ForwardError("no upstream server is configured")
-        if self.in_flight >= IN_FLIGHT_MOST:
-            raise ForwardError(f"{self.in_flight} questions are under way already")
-        self.in_flight += 1
-        try:
-            async with asyncio.timeout(ALL_SECONDS):
-                return await self._ask_each(servers, packet, question_end, tcp=tcp)
-        except TimeoutError:
-            raise ForwardError(f"no answer within {ALL_SECONDS} s from {_listed(servers)}") from None
-        finally:
-            self.in_flight -= 1
+            return "no upstream server is configured"
+        if len(self.in_flight) >= IN_FLIGHT_MOST:
+            self.rejected += 1
+            return f"{len(self.in_flight)} questions are under way already"
 
-    async def _ask_each(
-        self, servers: Sequence[Upstream], packet: bytes, question_end: int, *, tcp: bool
-    ) -> bytes:
-        for server in servers:
-            query = secrets.token_bytes(2) + packet[2:]
+        def done(pending: Pending, reply: object, why: str) -> None:
+            self._end(key, settled, pending, reply, why)
+
+        pending = Pending(asked, servers, self.identity, read, done)
+        self.in_flight[key] = pending
+        self._join(pending, waiter)
+        self._sweep_later()
+        self._tick_later()
+        pending.begin()
+        return ""
+
+    def _join(self, pending: Pending, waiter: object) -> None:
+        if waiter is not None:
+            self.waiting += 1
+            pending.waiters.append(waiter)
+
+    def _end(self, key: bytes, settled: Settled, pending: Pending, reply: object, why: str) -> None:
+        self.in_flight.pop(key, None)
+        self.waiting -= len(pending.waiters)
+        if pending.overdue and len(pending.waiters) > 1:
+            # the same question from several askers, and silence: it may have been our own that came back
+            self._suspect(pending)
+        settled(pending, reply, why)
+        if not self.in_flight:
+            if self._finished is not None:
+                self._finished.set()
+            if self._retired:
+                self.close()
+
+    def _sweep_later(self) -> None:
+        if not self._sweeping:
+            self._sweeping = True
+            asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """One look at all that is overdue costs less than a timer for each question."""
+        self._sweeping = False
+        now = asyncio.get_running_loop().time()
+        for pending in list(self.in_flight.values()):
+            if pending.due <= now:
+                pending.late(now)
+        if self.in_flight:
+            self._sweep_later()
+
+    # -- loops ----------------------------------------------------------------------------
+
+    def came_back(self, key: bytes, name: str, hops: bytes) -> str:
+        """Why a question that came with these marks must not be asked on; empty where it may."""
+        marks = [hops[at : at + MARK_SIZE] for at in range(0, len(hops), MARK_SIZE)]
+        for mark in marks:
+            if mark.startswith(self.identity):
+                number = int.from_bytes(mark[-2:], "big")
+                server = next((s for s in self.known.values() if s.number == number), None)
+                if server is not None:
+                    self.loops += 1
+                    server.loop_found(name, asyncio.get_running_loop().time(), remember=False)
+                    pending = self.in_flight.get(key)
+                    if pending is not None:
+                        pending.give_up(server)
+                return f"what is asked of {server} comes back"
+        if len(marks) >= HOPS_MOST:
+            self.loops += 1
+            return f"it has come by {len(marks)} servers"
+        return ""
+
+    def is_probe(self, name: str) -> bool:
+        """Whether a name is one that only a server which asks us back can know; it is then known to loop."""
+        label, _, rest = name.partition(".")
+        probe = self._probes.get(label)
+        if probe is None:
+            return False
+        probe.came_back = True
+        self.loops += 1
+        probe.server.loop_found(rest, asyncio.get_running_loop().time(), remember=True)
+        return True
+
+    def _suspect(self, pending: Pending) -> None:
+        """Find out whether servers that were silent ask us back, under names that nobody else can know."""
+        now = asyncio.get_running_loop().time()
+        for server in pending.silent():
+            if all(probe.server is not server for probe in self._probes.values()):
+                probe = Probe(server, pending.name, now)
+                self._probes[probe.label] = probe
+                probe.send(self.identity)
+        self._tick_later()
+
+    # -- housekeeping -----------------------------------------------------------------------
+
+    def _tick_later(self) -> None:
+        if not self._ticking:
+            self._ticking = True
+            asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        """Close what is old, ask those that are down whether they are back; ends when all is quiet."""
+        self._ticking = False
+        now = asyncio.get_running_loop().time()
+        busy = bool(self.in_flight)
+        for probe in list(self._probes.values()):
+            if probe.over(now):
+                del self._probes[probe.label]
+        for server in self.known.values():
+            if server.down and server.probe_at <= now:
+                server.put_off(now)
+                probe = Probe(server, "", now)
+                self._probes[probe.label] = probe
+                probe.send(self.identity)
+            busy = server.ports.tidy() or server.down or busy
+        if busy or self._probes:
+            self._tick_later()
+
+    async def finish(self, seconds: float) -> None:
+        """Let what is under way end, for so many seconds, and let go of all sockets."""
+        if self.in_flight:
+            self._finished = asyncio.Event()
             try:
-                async with asyncio.timeout(TRY_SECONDS):
-                    reply = await _exchange_udp(server, query, question_end)
-                    if reply[2] & TC_BYTE and tcp:
-                        reply = await _exchange_tcp(server, query, question_end)
-            except (OSError, TimeoutError, EOFError) as error:
-                log.debug("%s: %s", server, str(error) or "no answer")
-                continue
-            return packet[:2] + reply[2:]
-        raise ForwardError(f"no answer from {_listed(servers)}")
+                async with asyncio.timeout(seconds):
+                    await self._finished.wait()
+            except TimeoutError:
+                pass
+        self.close()
 
+    def retire(self) -> None:
+        """Let go of all sockets once nothing is under way."""
+        self._retired = True
+        if not self.in_flight:
+            self.close()
 
-def _listed(servers: Sequence[Upstream]) -> str:
-    return ", ".join(map(str, servers))
-
-
-def matches(query: bytes, reply: bytes, question_end: int) -> bool:
-    """Whether a message is the response to this query: id, QR, one question, the same question."""
-    return (
-        len(reply) >= question_end
-        and reply[:2] == query[:2]
-        and bool(reply[2] & 0x80)
-        and reply[4:6] == b"\0\1"
-        and reply[HEADER_SIZE:question_end].lower() == query[HEADER_SIZE:question_end].lower()
-    )
-
-
-async def _exchange_udp(server: Upstream, query: bytes, question_end: int) -> bytes:
-    loop = asyncio.get_running_loop()
-    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
-        sock.connect((server.host, server.port))
-        await loop.sock_sendall(sock, query)
-        while True:
-            reply = await loop.sock_recv(sock, 65535)
-            if matches(query, reply, question_end):
-                return reply
-
-
-async def _exchange_tcp(server: Upstream, query: bytes, question_end: int) -> bytes:
-    reader, writer = await asyncio.open_connection(server.host, server.port)
-    try:
-        writer.write(len(query).to_bytes(2, "big") + query)
-        length = int.from_bytes(await reader.readexactly(2), "big")
-        reply = await reader.readexactly(length)
-    finally:
-        writer.close()
-    if not matches(query, reply, question_end):
-        raise EOFError("the reply is not to this question")
-    return reply
+    def close(self) -> None:
+        """Let go of all sockets at once; what is under way ends without a reply."""
+        self._retired = False
+        for pending in list(self.in_flight.values()):
+            pending.end(None, "the servers that are asked have changed, or discoverd is being stopped")
+        self._probes.clear()
+        for server in self.known.values():
+            server.down = False
+            server.close()

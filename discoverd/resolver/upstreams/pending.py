@@ -1,0 +1,215 @@
+"""One question under way: a try at one server after the other, until a reply is good or time is over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from discoverd.resolver.upstreams.query import (
+    FORMERR,
+    HEADER_SIZE,
+    NOTIMP,
+    SERVER_ERRORS,
+    TC,
+    Asked,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from discoverd.resolver.upstreams.server import Server
+    from discoverd.resolver.upstreams.udp import Port
+
+log = logging.getLogger("discoverd.forward")
+
+#: Seconds for all tries together: Docker's embedded server waits 4 s before it asks the next server or
+#: stays silent.
+ALL_SECONDS: Final = 3.5
+#: Tries of one question, at all servers together.
+TRIES_MOST: Final = 6
+
+
+class Try:
+    """One query to one server."""
+
+    __slots__ = ("_owner", "_place", "answered", "over", "plain", "question", "sent", "server", "stream")
+
+    def __init__(self, owner: Pending, server: Server, *, stream: bool, plain: bool) -> None:
+        self._owner, self.server, self.stream, self.plain = owner, server, stream, plain
+        self.question = owner.question
+        self.sent, self.over, self.answered = owner.now(), False, False
+        self._place: tuple[Port, bytes] | None = None
+
+    def send(self, query: bytes) -> None:
+        self.server.sent += 1
+        if self.stream:
+            self.server.stream.send(query, self)
+            return
+        try:
+            self._place = self.server.ports.send(query, self)
+        except OSError as error:
+            self.failed(error.strerror or str(error))
+
+    def forget(self) -> None:
+        """What comes now is too late."""
+        if self.over:
+            return
+        self.over = True
+        if self._place is not None:
+            self._place[0].forget(self._place[1])
+        elif self.stream:
+            self.server.stream.forget(self)
+
+    def replied(self, reply: bytes) -> None:
+        self.over = self.answered = True
+        self.server.answers(self._owner.now() - self.sent)
+        self._owner.replied(self, reply)
+
+    def failed(self, why: str) -> None:
+        self.over = True
+        self._owner.failed(self, why)
+
+
+class Pending:
+    """The question, its tries, and who waits for it. ``done`` is called once, with what was read or None
+    and why.
+    """
+
+    def __init__(
+        self,
+        asked: Asked,
+        servers: Sequence[Server],
+        identity: bytes,
+        read: Callable[[bytes], Any],
+        done: Callable[[Pending, Any, str], None],
+    ) -> None:
+        self.asked, self.name, self._identity = asked, asked.name, identity
+        self._read, self._done = read, done
+        self.question = asked.question.lower()
+        self.waiters: list[Any] = []
+        self.now = asyncio.get_running_loop().time
+        self._order = in_order(servers, asked.name, self.now())
+        self._tries: list[Try] = []
+        self._turn = 0
+        self._end_at = self.now() + ALL_SECONDS
+        #: Monotonic time at which :meth:`late` is due.
+        self.due = self._end_at
+        self.ended = False
+        #: Whether time was over before anybody had answered.
+        self.overdue = False
+        #: A reply that is better than none: an error, or what there was before it was cut off.
+        self._fallback: Any = None
+        self._why = ""
+        self._slow: set[Server] = set()
+
+    def begin(self) -> None:
+        """Ask the first server."""
+        self._next()
+
+    def late(self, now: float) -> None:
+        """The reply is overdue: somebody else is asked, or the same once more."""
+        last = self._tries[-1] if self._tries else None
+        if last is not None and not last.over:
+            if last.server not in self._slow:
+                # one name that takes a server long is one failure, however often it is asked for
+                self._slow.add(last.server)
+                last.server.fails("no answer", now)
+            self._why = f"no answer from {self._named()}"
+            if last.stream:
+                last.server.stream.distrust(last.sent)
+        if now >= self._end_at:
+            self.overdue = self._fallback is None
+            self.end(self._fallback, f"{self._why or 'no answer'} within {ALL_SECONDS} s")
+            return
+        self._next()
+
+    def replied(self, attempt: Try, reply: bytes) -> None:
+        if self.ended:
+            return
+        rcode = reply[3] & 0xF
+        if rcode in (FORMERR, NOTIMP) and not attempt.plain and self._knows_no_edns(reply):
+            log.info("%s does not know EDNS: it is asked without", attempt.server)
+            attempt.server.edns = False
+            self._try(attempt.server, stream=attempt.stream)
+            return
+        try:
+            read = self._read(reply)
+        except ValueError as error:
+            self.failed(attempt, f"a reply that cannot be read: {error}")
+            return
+        if reply[2] & TC and not attempt.stream:
+            self._fallback = self._fallback or read
+            self._try(attempt.server, stream=True)
+        elif rcode in SERVER_ERRORS:
+            self._fallback = self._fallback or read
+            self._why = f"{attempt.server} answers with rcode {rcode}"
+            self._next(again=False)
+        else:
+            self.end(read, "")
+
+    def failed(self, attempt: Try, why: str) -> None:
+        if self.ended:
+            return
+        self._why = f"{attempt.server}: {why}"
+        attempt.server.fails(why, self.now())
+        if attempt is self._tries[-1]:
+            self._next(again=False)
+
+    def give_up(self, server: Server) -> None:
+        """A server has passed the question back to us: no reply of its can be any good."""
+        if not self.ended:
+            self._why = f"what is asked of {server} comes back"
+            self._order = [each for each in self._order if each is not server]
+            self._next(again=False)
+
+    def silent(self) -> list[Server]:
+        """Servers that were asked and have not answered."""
+        return list(dict.fromkeys(each.server for each in self._tries if not each.answered))
+
+    def end(self, reply: Any, why: str) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        for attempt in self._tries:
+            attempt.forget()
+        self._done(self, reply, why)
+
+    def _next(self, *, again: bool = True) -> None:
+        """The next server in order; with ``again``, from the first on once all were asked."""
+        asked_all = self._turn >= len(self._order)
+        if not self._order or self._turn >= TRIES_MOST or (asked_all and not again):
+            if any(not each.over for each in self._tries) and self._order:
+                self.due = self._end_at  # somebody may still answer
+                return
+            self.end(self._fallback, self._why or "every server that could be asked passes it back")
+            return
+        server = self._order[self._turn % len(self._order)]
+        self._turn += 1
+        self._try(server, stream=server.upstream.tls)
+
+    def _try(self, server: Server, *, stream: bool) -> None:
+        plain = not server.edns
+        attempt = Try(self, server, stream=stream, plain=plain)
+        self._tries.append(attempt)
+        rounds = (self._turn - 1) // max(1, len(self._order))
+        self.due = min(self._end_at, attempt.sent + server.patience() * 2**rounds)
+        mark = self._identity + server.number.to_bytes(2, "big")
+        attempt.send(self.asked.plain() if plain else self.asked.query(mark))
+
+    def _knows_no_edns(self, reply: bytes) -> bool:
+        """Whether an error comes without OPT (RFC 6891 section 7)."""
+        return len(reply) == HEADER_SIZE or reply[10:12] == b"\0\0"
+
+    def _named(self) -> str:
+        return ", ".join(dict.fromkeys(str(each.server) for each in self._tries))
+
+
+def in_order(servers: Sequence[Server], name: str, now: float) -> list[Server]:
+    """Fastest first, those that are down last, those that pass such names back to us not at all."""
+    order = [server for server in servers if not server.loops or not server.passes_back(name, now)]
+    if len(order) > 1:
+        order.sort(key=lambda server: server.cost())
+        for server in order[1:]:
+            server.passed_over()
+    return order
