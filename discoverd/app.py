@@ -38,6 +38,7 @@ from discoverd.wiring import (
     hosts_of,
     keeper_of,
     ledger_of,
+    serial_of,
     source_names,
     sources_of,
 )
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from discoverd.config import Config
     from discoverd.registry import Writer
     from discoverd.sources.base import Source
-    from discoverd.warm import Keeper
+    from discoverd.warm import Keeper, SerialKeeper
     from discoverd.wiring import SourceSettings
 
 log = logging.getLogger("discoverd")
@@ -115,6 +116,7 @@ class App:
         self.leases = LeaseSource(self.registry.writer(LeaseSource.name, LeaseSource.kind))
         self._consul: ConsulSource | None = None
         self._keeper: Keeper | None = None
+        self._serial: SerialKeeper | None = None
         self._wanted_sources = sources_of(config)
         self._check_lanes = asyncio.Semaphore(LANES)
         self._sources: dict[SourceSettings, asyncio.Task[None]] = {}
@@ -140,6 +142,7 @@ class App:
         ledger = ledger_of(self.config)
         self.leases.load(ledger)
         self._keeper = keeper_of(self.config, ledger, self.registry, self.catalog)
+        self._serial = serial_of(ledger, self.registry)
         for settings, writers in self._waiting.items():
             await self._begin_with_what_is_kept(settings, writers)
         places = await self._bind(self.config.workers)
@@ -175,6 +178,8 @@ class App:
             await self._runner.cleanup()
         if self._keeper is not None:
             await self._keeper.close()
+        if self._serial is not None:
+            await self._serial.close()
         await self.leases.close()
 
     async def _start_http(self, metrics: Metrics) -> None:
@@ -256,6 +261,8 @@ class App:
             spawn(group, "leases", keep_running("leases", self.leases.run))
             if self._keeper is not None:
                 spawn(group, "warm start", keep_running("warm start", self._keeper.run))
+            if self._serial is not None:
+                spawn(group, "serial", keep_running("serial", self._serial.run))
             if self._pool is not None:
                 spawn(group, "workers", self._pool.run())
             while True:

@@ -16,7 +16,7 @@ from discoverd.resolver.local import Settings
 from discoverd.resolver.select import Policy
 from discoverd.sources.consul import ConsulSettings, source_name
 from discoverd.sources.docker import DockerSettings, distinct
-from discoverd.warm import Followed, Keeper
+from discoverd.warm import Followed, Keeper, SerialKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,6 +73,15 @@ def keeper_of(config: Config, ledger: Ledger | None, registry: Registry, catalog
     if ledger is None or not config.max_stale:
         return None
     return Keeper(registry, catalog, ledger.path.parent / "last-known", config.max_stale)
+
+
+def serial_of(ledger: Ledger | None, registry: Registry) -> SerialKeeper | None:
+    """What keeps the SOA serial, beside the ledger; it goes on from what is kept."""
+    if ledger is None:
+        return None
+    keeper = SerialKeeper(registry, ledger.path.parent / "serial")
+    keeper.begin()
+    return keeper
 
 
 def followed_of(settings: SourceSettings) -> tuple[Followed, ...]:
