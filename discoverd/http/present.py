@@ -43,7 +43,7 @@ def instance(value: Instance, domain: str) -> dict[str, Any]:
 
 def _key(value: Instance) -> tuple[str, str]:
     """What an instance stands under: its service; one-off containers under their own names."""
-    if not value.in_service and value.own_names:
+    if not (value.in_service or value.task) and value.own_names:
         return value.own_names[0], value.scope
     return value.service, value.scope
 

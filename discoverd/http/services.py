@@ -104,7 +104,7 @@ class Services:
 
 
 def _service_names(value: Instance) -> tuple[str, ...]:
-    if not value.in_service:
+    if not (value.in_service or value.task):
         return value.own_names
     return value.service, f"{value.service}.{value.scope}"
 

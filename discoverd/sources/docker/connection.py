@@ -52,7 +52,7 @@ class Connection:
         self._client, self._workers, self._mailbox = client, workers, mailbox
         self._publisher, self._settings = publisher, settings
         self._book = publisher.book
-        self._manager = Manager(client, workers, publisher.book, publisher.source)
+        self._manager = Manager(client, workers, publisher.book, publisher.source, publisher.complaints)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._failing: set[str] = set()
 

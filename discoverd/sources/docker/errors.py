@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -33,7 +34,8 @@ _GARBAGE = (
 def translate(url: str, error: Exception) -> EngineError:
     """What the docker client raised, as one of the faults that a watcher tells apart."""
     if isinstance(error, docker.errors.APIError):
-        said = " ".join(str(error.explanation or error).split())
+        # a proxy says it in HTML
+        said = " ".join(re.sub(r"<[^<>]*>", " ", str(error.explanation or error)).split())
         if error.status_code == 404 and "no such" in said.lower():  # and not just "page not found"
             return GoneError(said)
         if error.status_code == 503 and "not a swarm manager" in said:

@@ -45,13 +45,16 @@ UNWATCHED = "Swarm services are not watched, only the containers of their tasks 
 class Manager:
     """Asks one engine for its swarm's services, and writes into the book what it says."""
 
-    def __init__(self, client: Client, workers: Workers, book: Book, source: str) -> None:
+    def __init__(
+        self, client: Client, workers: Workers, book: Book, source: str, complaints: set[str]
+    ) -> None:
+        """``complaints`` are what was said already, before this connection too."""
         self._client, self._workers, self._book, self._source = client, workers, book, source
         self._lock = asyncio.Lock()
         #: False where it has said that it is no manager.
         self._manages = True
         self._report = Report()
-        self._complaints: set[str] = set()
+        self._complaints = complaints
         self._lively_until = 0.0
         self._took = 0.0
 
@@ -86,15 +89,15 @@ class Manager:
                 self._manages, self._report = True, Report()
                 return self._book.set_swarm(self._report, {})
             try:
-                self._report = await self._ask(whole=whole)
+                if whole or self._report.services:
+                    self._report = await self._ask(whole=whole)
+                    self._complaints.discard(UNWATCHED)
             except NotManagerError:
                 self._manages, self._report = False, Report()
             except EngineAwayError:
                 raise
             except EngineError as fault:
                 self._complain(UNWATCHED, fault)
-            else:
-                self._complaints.discard(UNWATCHED)
             return self._book.set_swarm(self._report, await self._gateways())
 
     async def _ask(self, *, whole: bool) -> Report:

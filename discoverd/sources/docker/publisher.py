@@ -36,6 +36,8 @@ class Publisher:
         #: What the last list said, by container.
         self.seen: dict[str, Hashable] = {}
         self.inspects = 0
+        #: What a swarm's manager refuses, as far as it was said.
+        self.complaints: set[str] = set()
         self._connections = self._events = 0
         self._mailbox: Mailbox | None = None
 
