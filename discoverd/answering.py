@@ -51,6 +51,8 @@ class Choices:
     only_passing: bool = False
     #: Source and host, of engines that are reached through a network.
     remote: tuple[tuple[str, str], ...] = ()
+    #: What says which server this is; None for the host's name.
+    identity: str | None = None
 
 
 class Answering:
@@ -89,6 +91,7 @@ class Answering:
         self.local.consul = (
             ConsulNames(self.catalog, only_passing=choices.only_passing) if choices.consul else None
         )
+        self.handler.options.identify(choices.identity)
         self.forwarding.forwarder = Forwarder(choices.upstreams, dict(choices.zones))
         self.fastpath.clear()
 

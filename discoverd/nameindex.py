@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from discoverd.naming import PRECEDENCE, Above, Binding, Kind, ancestors, bindings
 
@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 #: How long a name outlives its last instance, in seconds ("the last minutes" of docs/names.md).
 GONE_SECONDS = 300.0
+#: First labels of names that are not held, but made of what is behind them.
+MADE_OF: Final = frozenset({"all", "_tcp", "_udp"})
 #: How many names that were somebody's are kept; the oldest go first. Some 500 bytes each.
 GONE_MOST = 20_000
 
@@ -120,12 +122,25 @@ class NameIndex:
             depends = (*depends, above)
             if above in self._bound or above in self._above:
                 break
+            label, _, base = above.partition(".")
+            if label in MADE_OF:
+                depends = (*depends, base, f"tasks.{base}")
+                if self._is_made(label, base):
+                    break
         else:
             above = ""
         wildcard = f"*.{above}" if above else "*"
         held, gone = self.at(wildcard), self.gone(name)
         exists = bool(held) or name in self._lately
         return Found(held, exists, (*depends, wildcard), gone=gone)
+
+    def _is_made(self, label: str, base: str) -> bool:
+        """Whether ``all.<base>``, ``_tcp.<base>`` or ``_udp.<base>`` exists, made of ``base``."""
+        if label == "all":
+            return any(b.kind in (Kind.SERVICE, Kind.SCOPED) for b in self.at(base)) or any(
+                b.kind is Kind.TASKS for b in self.at(f"tasks.{base}")
+            )
+        return any(p.protocol == label[1:] for b in self.at(base) for p in b.instance.ports)
 
     # -- writing ------------------------------------------------------------------------
 

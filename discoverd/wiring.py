@@ -112,6 +112,7 @@ def choices_of(config: Config) -> Choices:
         consul=config.consul is not None,
         only_passing=config.consul is not None and config.consul.only_passing,
         remote=tuple(remote_of(config).items()),
+        identity=config.dns.nsid,
     )
 
 

@@ -20,6 +20,7 @@ from discoverd.config.values import (
     DockerUrl,
     Domain,
     HttpUrl,
+    Identity,
     Label,
     Listen,
     ListenOrOff,
@@ -165,6 +166,9 @@ class DnsConfig(Frozen):
     )
     negative_ttl: Seconds = Field(
         default=5, description="seconds that negative answers may be cached (RFC 2308)"
+    )
+    nsid: Identity = Field(
+        default=None, description="what says which server this is (RFC 5001); None: the host's name"
     )
 
 

@@ -17,6 +17,8 @@ from pydantic import BeforeValidator, PlainSerializer, PlainValidator, SecretStr
 
 from discoverd.config.endpoints import Endpoint, parse_ip, parse_listen, parse_network, parse_upstream
 
+#: Octets of what says which server this is.
+IDENTITY_MOST = 128
 #: One week, the longest TTL that RFC 8767 section 4 calls sensible for a cache to honour.
 MAX_TTL_SECONDS = 604_800
 
@@ -89,6 +91,16 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise ValueError("expected text")
     return value.strip()
+
+
+def _identity(value: Any) -> str | None:
+    """RFC 5001 lets it be anything; every reply has to have room for it."""
+    if value is None:
+        return None
+    text = _text(value) if isinstance(value, str) and value.strip() and value.isprintable() else ""
+    if not 0 < len(text.encode()) <= IDENTITY_MOST:
+        raise ValueError(f"expected text of 1 to {IDENTITY_MOST} octets")
+    return text
 
 
 def _secret(value: Any) -> SecretStr:
@@ -233,6 +245,7 @@ _OFF_OR_TEXT = PlainSerializer(_off_or_text, return_type=str)
 
 Boolean = Annotated[bool, PlainValidator(_boolean)]
 Text = Annotated[str, PlainValidator(_text)]
+Identity = Annotated[str | None, PlainValidator(_identity)]
 Secret = Annotated[SecretStr, PlainValidator(_secret), PlainSerializer(lambda _: "***", return_type=str)]
 Seconds = Annotated[int, whole(0, MAX_TTL_SECONDS, f"whole seconds from 0 to {MAX_TTL_SECONDS}")]
 PortNumber = Annotated[int, whole(1, 65535, "a port from 1 to 65535")]

@@ -30,10 +30,14 @@ class Options:
 
     def __init__(self, udp_size: int, cookies: Cookies | None = None, identity: str | None = None) -> None:
         self.cookies = cookies or Cookies()
-        self.identity = (identity or default_identity()).encode()[:IDENTITY_MOST]
+        self.identify(identity)
         self._size = udp_size
         #: Without options, by DO bit.
         self._plain = tuple(message.opt(udp_size, do=do) for do in (False, True))
+
+    def identify(self, identity: str | None) -> None:
+        """Say from now on that this server is this one; None is for ``discoverd`` and the host's name."""
+        self.identity = (identity or default_identity()).encode()[:IDENTITY_MOST]
 
     def record(self, edns: Edns | None, asker: str | None, *, stream: bool = False, rcode: int = 0) -> bytes:
         """The OPT record of a reply: empty where the query has none (RFC 6891 section 6.1.1).

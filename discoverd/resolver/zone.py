@@ -131,7 +131,8 @@ def _port_labels(instances: Iterable[Instance]) -> list[str]:
     for instance in instances:
         for port in instance.ports:
             numbers = (port.port, port.published)
-            by_name = [port.name] if port.name else IANA_NAMES.get(port.port, [])
+            by_name = (port.name, *IANA_NAMES.get(port.port, ()))
             for wanted in (*(str(n) for n in numbers if n is not None), *by_name):
-                labels.setdefault(f"_{wanted}._{port.protocol}")
+                if wanted:
+                    labels.setdefault(f"_{wanted}._{port.protocol}")
     return list(labels)

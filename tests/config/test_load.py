@@ -118,6 +118,7 @@ token = "hush too"
 [dns]
 allow_transfer = []
 bare_names = false
+nsid = "ns 1, Zürich"
 udp_size = 4096
 negative_ttl = 0
 
@@ -180,6 +181,7 @@ def test_everything_a_file_can_say(read: Reader) -> None:
     assert str(config.http.listen) == "[::1]:8080"
     assert config.dns.allow_transfer == ()
     assert (config.dns.bare_names, config.dns.udp_size, config.dns.negative_ttl) == (False, 4096, 0)
+    assert config.dns.nsid == "ns 1, Zürich"
     assert (config.health.when_none, config.log.level, config.log.format) == ("empty", "debug", "json")
     (service,) = config.services
     assert (service.name, service.scope, service.tags) == ("web", "shop", ("primary",))
@@ -364,6 +366,8 @@ def test_consuls_own_variables_say_what_nobody_else_does(read: Reader) -> None:
         ("docker = [5]", "docker = 5: expected a table"),
         ("[[docker]]", "docker.url is missing: expected unix:///path or tcp://host:port"),
         ("dns.udp_size = 511", "dns.udp_size = 511: expected bytes from 512 to 4096"),
+        (f'dns.nsid = "{"x" * 129}"', f'dns.nsid = "{"x" * 60}...: expected text of 1 to 128 octets'),
+        ('dns.nsid = " "', 'dns.nsid = " ": expected text of 1 to 128 octets'),
         ("dns.udpsize = 512", 'unknown key "dns.udpsize": did you mean "udp_size"?'),
         ('log.level = "loud"', 'log.level = "loud": expected debug, info, warning or error'),
         ('log.zebra = "loud"', 'unknown key "log.zebra": expected format or level'),

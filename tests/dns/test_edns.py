@@ -11,6 +11,7 @@ import dns.message
 import dns.rcode
 import pytest
 
+from discoverd.config.models import DnsConfig
 from discoverd.dns import message
 from tests.dns.serving import KEEPALIVE, NSID, instance, option, options, query, records, serving
 
@@ -153,6 +154,17 @@ async def test_nsid_is_answered_on_request(server: Serving, tcp: bool) -> None:
         assert [int(o.otype) for o in reply.options] == [NSID]
         assert options(reply)[NSID].startswith(b"discoverd ")
         assert not (await server.ask(query("web.docker", use_edns=0), tcp=tcp)).options
+
+
+async def test_nsid_is_what_the_configuration_says(tmp_path: Path) -> None:
+    text = "a longer one than the host's: Zürich, rack 7"
+    async with serving(tmp_path, f'dns.nsid = "{text}"') as server:
+        asked = query("web.docker", options=[option(NSID, b"")])
+        assert options(await server.ask(asked))[NSID] == text.encode()
+        chaos = dns.message.make_query("id.server", "TXT", "CH")
+        assert (await server.ask(chaos)).answer[0][0].strings == (text.encode(),)
+        server.app.reload(lambda: server.app.config.model_copy(update={"dns": DnsConfig()}))
+        assert options(await server.ask(asked))[NSID].startswith(b"discoverd ")
 
 
 async def test_keepalive_is_answered_over_tcp_alone(server: Serving) -> None:

@@ -110,6 +110,21 @@ async def test_every_record_is_what_a_query_for_it_is_answered_with(server: Serv
     assert count > 50
 
 
+async def test_a_port_goes_by_its_usual_name_beside_the_one_it_was_given(server: Serving) -> None:
+    """As far as a query for it is answered: a name that was given to another port is that port's alone."""
+    two = (Port(8081, name="http"), Port(80, name="ui"))
+    server.publish(
+        instance("one", "192.0.2.1", ports=(Port(80, name="ui"),)), instance("two", "192.0.2.2", ports=two)
+    )
+    made = await transferred(server)
+    for label in ("_ui", "_http", "_80"):
+        assert data(made, f"{label}._tcp.one.docker.", "SRV") == {"0 256 80 one-192-0-2-1.docker."}
+    assert data(made, "_http._tcp.two.docker.", "SRV") == {"0 256 8081 two-192-0-2-2.docker."}
+    for label in ("_ui", "_http"):
+        asked = await server.ask(query(f"{label}._tcp.two.docker", "SRV"))
+        assert set(records(asked, "SRV")) == data(made, f"{label}._tcp.two.docker.", "SRV")
+
+
 async def test_who_is_not_served_is_not_in_the_zone(server: Serving) -> None:
     server.publish(
         instance("web", "192.0.2.1"),

@@ -80,7 +80,9 @@ def publish(server: Serving) -> None:
         instance("six", "2001:db8::6", ports=(443,)),
         instance("both", "192.0.2.7", "2001:db8::7", ports=(front, published), ttl=0, weight=7),
         instance("portless", "192.0.2.8", own_names=("container_1",), hostname="host-1"),
-        instance("wild", "192.0.2.9", extra_names=("*.wild", "*.deep.down", "under.wild", "x.y.z")),
+        instance(
+            "wild", "192.0.2.9", ports=(80,), extra_names=("*.wild", "*.deep.down", "under.wild", "x.y.z")
+        ),
         instance("wild", "192.0.2.10", meta=(("k", "v"),), extra_names=("*.deep.down",)),
         *(instance("many", f"10.1.0.{i}", ports=(80,)) for i in range(60)),
     )
@@ -177,8 +179,8 @@ def _section_differences(
 
 
 def _wildcard_difference(name: str) -> str | None:
-    """Names that discoverd makes of others, ``_tcp.`` and ``all.``, below which a wildcard would stand."""
-    made = re.search(rf"(?:^|\.)(?:_tcp|_udp|all)\..*(?:{re.escape(WILD)}|{re.escape(DEEP)})$", f".{name}")
+    """Names by port, which discoverd makes of others where in a zone the wildcard itself stands."""
+    made = re.search(rf"(?:^|\.)(?:_tcp|_udp)\..*(?:{re.escape(WILD)}|{re.escape(DEEP)})$", f".{name}")
     return "made-below-wildcards" if made else None
 
 

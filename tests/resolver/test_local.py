@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from discoverd.model import SourceState
+from discoverd.model import Port, SourceState
 from discoverd.resolver.local import Settings
 from discoverd.resolver.outcome import Answer, HinfoData, NoData, NotOurs, NxDomain, SoaData
 from tests.build import ENGINE, HOST, World, container, glue, negative, short, static, tcp, texts, ttls
@@ -107,6 +107,16 @@ def test_a_wildcard_does_not_cover_what_exists() -> None:
     assert negative(world.ask("b.pages.docker"))[0] == "NODATA"
     assert negative(world.ask("c.b.pages.docker"))[0] == "NXDOMAIN"
     assert negative(world.ask("c.pages.docker", "AAAA"))[0] == "NODATA"
+
+
+def test_a_wildcard_does_not_cover_what_is_below_names_that_are_made_of_others() -> None:
+    world = World(static("web", "192.0.2.1", extra_names=("*.web",), ports=(Port(80),)))
+    assert negative(world.ask("_tcp.web.docker"))[0] == "NODATA"
+    for name in ("x.all.web", "x._tcp.web", "x.y._tcp.web", "x._80._tcp.web"):
+        assert negative(world.ask(f"{name}.docker"))[0] == "NXDOMAIN", name
+    # these do not exist, so that what is below them is covered
+    for name in ("x._udp.web", "all.x.web", "x.all.x.web", "x._tcp.x.web"):
+        assert world.ips(f"{name}.docker") == ["192.0.2.1"], name
 
 
 def test_a_tag_gives_way_to_a_scope_and_a_replica_of_that_name(world: World) -> None:
