@@ -366,7 +366,7 @@ def test_consuls_own_variables_say_what_nobody_else_does(read: Reader) -> None:
         ("docker = [5]", "docker = 5: expected a table"),
         ("[[docker]]", "docker.url is missing: expected unix:///path or tcp://host:port"),
         ("dns.udp_size = 511", "dns.udp_size = 511: expected bytes from 512 to 4096"),
-        (f'dns.nsid = "{"x" * 129}"', f'dns.nsid = "{"x" * 60}...: expected text of 1 to 128 octets'),
+        (f'dns.nsid = "{"x" * 129}"', f'dns.nsid = "{"x" * 56}...: expected text of 1 to 128 octets'),
         ('dns.nsid = " "', 'dns.nsid = " ": expected text of 1 to 128 octets'),
         ("dns.udpsize = 512", 'unknown key "dns.udpsize": did you mean "udp_size"?'),
         ('log.level = "loud"', 'log.level = "loud": expected debug, info, warning or error'),
