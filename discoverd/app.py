@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from discoverd.catalog import Fetched, Lookup
     from discoverd.config import Config
     from discoverd.registry import Writer
-    from discoverd.sources.base import Source
+    from discoverd.sources.base import Lag, Sink, Source
     from discoverd.warm import Keeper, SerialKeeper
     from discoverd.wiring import SourceSettings
 
@@ -121,6 +121,8 @@ class App:
         self._check_lanes = asyncio.Semaphore(LANES)
         self._sources: dict[SourceSettings, asyncio.Task[None]] = {}
         self._sources_changed = asyncio.Event()
+        #: By source: how long its changes took to be answered.
+        self.lags: dict[str, Lag] = {}
         #: Of sources that are yet to be run, so that what they begin with is not asked away.
         self._waiting = {settings: self._make_writers(settings) for settings in self._wanted_sources}
         self.listeners: list[dns.Listener] = []
@@ -155,7 +157,7 @@ class App:
                 log_config=self.config.log,
                 look_up=self._ask_consul,
             )
-        await self._start_http(Metrics(self.registry, self._counts, self.leases))
+        await self._start_http(Metrics(self.registry, self._counts, self.leases, self.lags))
         # what was made so far stays for good: the collector need not look at it again (1-3% a question)
         gc.freeze()
         for server in self.servers:
@@ -293,7 +295,13 @@ class App:
                 settings, sinks, self.catalog, ThisHost(self.registry, self.answering.engines)
             )
             return self._consul
-        return CheckedSource(lambda sink: DockerSource(settings, sink), writers[0], self._check_lanes)
+
+        def make(sink: Sink) -> Source:
+            engine = DockerSource(settings, sink)
+            self.lags[engine.name] = engine.lag
+            return engine
+
+        return CheckedSource(make, writers[0], self._check_lanes)
 
     async def _writers(self, settings: SourceSettings) -> list[Writer]:
         if (writers := self._waiting.pop(settings, None)) is None:  # new with a reload
@@ -340,9 +348,10 @@ class App:
     # -- joints ---------------------------------------------------------------------------
 
     def _counts(self) -> dns.Counts:
+        own = dns.Counts(observed=self.handler.observer.read(), lost=sum(s.lost() for s in self.servers))
         if self._pool is not None:
-            return self._pool.counts()
-        return sum((server.counts() for server in self.servers), dns.Counts())
+            return self._pool.counts() + own
+        return sum((server.counts() for server in self.servers), own)
 
     def _metrics(self, metrics: Metrics) -> Callable[[], Awaitable[bytes]]:
         async def expose() -> bytes:

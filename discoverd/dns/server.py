@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from discoverd.dns import observed, udp
 from discoverd.dns.message import SERVFAIL
+from discoverd.dns.observer import Observed
 from discoverd.dns.tcp import BACKLOG, Limits, TcpEndpoint
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Listener:
 class Counts:
     """What was counted: UDP queries by path, replies that the socket did not take, TCP connections that
     are open, and those refused beyond the limits.
+
+    ``observed`` is of a whole process, ``lost`` of a socket, whoever serves it: who sums up adds each once.
     """
 
     fast: int = 0
@@ -58,9 +61,12 @@ class Counts:
     dropped: int = 0
     connections: int = 0
     refused: int = 0
+    #: Queries that the kernel had no room for in a socket's buffer.
+    lost: int = 0
+    observed: Observed = field(default_factory=Observed)
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return Counts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(Counts)))
 
 
 def bind_all(host: str, port: int, count: int) -> list[Listener]:
@@ -183,6 +189,10 @@ class DnsServer:
             datagrams.stop(loop)
         for stream in self.tcp:
             stream.pause()
+
+    def lost(self) -> int:
+        """Queries that found its sockets' buffers full."""
+        return sum(udp.lost(datagrams.sock) for datagrams in self.udp)
 
     def counts(self) -> Counts:
         return Counts(

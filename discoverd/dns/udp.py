@@ -32,6 +32,9 @@ LARGEST_QUERY: Final = 4096
 #: Socket buffers in octets: a burst of some thousand queries waits instead of being lost.
 BUFFER: Final = 4 * 1024 * 1024
 
+#: linux/socket.h, linux/sock_diag.h: eight numbers on memory, then the drops.
+SO_MEMINFO: Final = 55
+MEMINFO: Final = struct.Struct("=9I")
 #: ip(7); the socket module has had it since Python 3.14 only.
 IP_PKTINFO: Final = 8
 _IN_PKTINFO: Final = struct.Struct("@i4s4s")
@@ -79,6 +82,15 @@ def prepare(sock: socket.socket, host: str) -> None:
             else (socket.IPPROTO_IP, IP_PKTINFO)
         )
         sock.setsockopt(level, option, 1)
+
+
+def lost(sock: socket.socket) -> int:
+    """Datagrams that the kernel had no room for in a socket's buffer; 0 where it does not say."""
+    try:
+        told = sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size)
+    except OSError:
+        return 0
+    return int(MEMINFO.unpack(told)[-1]) if len(told) == MEMINFO.size else 0
 
 
 def is_wildcard(host: str) -> bool:

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from discoverd.model import Instance, Network, SourceState
+
+
+#: Upper bounds, in seconds, of how long it takes from hearing of a change until it is in the answers.
+LAG_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Lag:
+    """How long changes took from being heard of to being answered: a histogram, in seconds."""
+
+    def __init__(self) -> None:
+        self.buckets, self.total = [0] * (len(LAG_BOUNDS) + 1), 0.0
+
+    def add(self, seconds: float) -> None:
+        self.buckets[bisect_left(LAG_BOUNDS, seconds)] += 1
+        self.total += seconds
 
 
 class Sink(Protocol):

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from discoverd import log as logs
@@ -139,7 +140,9 @@ class Worker:
 
     def _tock(self, number: int) -> Tock:
         server = self._server
-        return Tock(number, server.counts() if server else Counts(), answering=server is not None)
+        counts = Counts() if server is None else server.counts()
+        observed = self.answering.handler.observer.read()
+        return Tock(number, replace(counts, observed=observed), answering=server is not None)
 
     async def finish(self) -> None:
         """Answer what has come, and close."""

@@ -80,6 +80,7 @@ class Connection:
         loop = asyncio.get_running_loop()
         while True:
             batch = await self._mailbox.take()
+            self._publisher.heard(batch.since)
             for container, sent in batch.kills:
                 self._apply(self._book.killed(container, sent, loop.time()))
             for container in batch.deaths:
@@ -150,6 +151,7 @@ class Connection:
                 self._apply(await self._manager.read(whole=key == SERVICES))
             else:
                 self._apply(await self._inspect(key))
+                self._publisher.looked(key)
         except EngineError as fault:
             self._failed(key, fault)
             return False

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from discoverd.model import SourceState
+from discoverd.sources.base import Lag
 from discoverd.sources.docker.book import Book
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping
 
     from discoverd.sources.base import Sink
     from discoverd.sources.docker.book import Update
@@ -38,6 +40,9 @@ class Publisher:
         self.inspects = 0
         #: What a swarm's manager refuses, as far as it was said.
         self.complaints: set[str] = set()
+        #: From an event that was read to what came of it being in the answers.
+        self.lag = Lag()
+        self._since: dict[str, float] = {}
         self._connections = self._events = 0
         self._mailbox: Mailbox | None = None
 
@@ -47,12 +52,22 @@ class Publisher:
         self._mailbox = mailbox
         self._connections += 1
 
+    def heard(self, since: Mapping[str, float]) -> None:
+        """Events of these containers were read at these times."""
+        self._since.update(since)
+
+    def looked(self, key: str) -> None:
+        """A look at a container is over: what has not changed by it was nothing to wait for."""
+        self._since.pop(key, None)
+
     def apply(self, update: Update) -> None:
         for note in update.notes:
             log.warning("%s: %s", self.source, note)
         if self.synced:
             for key, instances in update.objects.items():
                 self._sink.publish(key, instances)
+                if (since := self._since.pop(key, None)) is not None:
+                    self.lag.add(time.perf_counter() - since)
 
     def networks(self, networks: NetworkMap, asked: int) -> Update:
         update = self.book.set_networks(networks, asked)

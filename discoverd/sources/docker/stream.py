@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ class Batch:
     kills: list[tuple[str, str]] = field(default_factory=list)
     #: Containers whose main process ended and was not started again since.
     deaths: dict[str, None] = field(default_factory=dict)
+    #: When the first event of each of these was read (:func:`time.perf_counter`).
+    since: dict[str, float] = field(default_factory=dict)
     networks: bool = False
     #: Something of a swarm: its services or nodes, a task on this node.
     services: bool = False
@@ -51,6 +54,7 @@ def note(event: Json, batch: Batch) -> bool:
     actor = text(part(event, "Actor"), "ID")
     attributes = part(event, "Actor", "Attributes")
     if kind == "container" and actor and not action.startswith("exec_"):
+        batch.since.setdefault(actor, time.perf_counter())
         if action == "kill":
             batch.kills.append((actor, text(attributes, "signal")))
             return True

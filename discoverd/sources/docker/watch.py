@@ -40,6 +40,7 @@ class DockerSource:
         self.name = f"docker/{settings.name}"
         self._settings = settings
         self._publisher = Publisher(self.name, settings, sink)
+        self.lag = self._publisher.lag
 
     async def run(self) -> None:
         """Publish until cancelled. An engine that is away, or none, is a status and never an error."""
