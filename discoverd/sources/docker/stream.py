@@ -38,7 +38,7 @@ class Batch:
     #: Containers whose main process ended and was not started again since.
     deaths: dict[str, None] = field(default_factory=dict)
     #: When the first event of each of these was read (:func:`time.perf_counter`).
-    since: dict[str, float] = field(default_factory=dict)
+    since: dict[str, float] = field(default_factory=dict, compare=False)
     networks: bool = False
     #: Something of a swarm: its services or nodes, a task on this node.
     services: bool = False
