@@ -1,6 +1,6 @@
 """discoverd, composed from its own parts, with a registry that a benchmark fills and changes.
 
-    python -m bench.churn_server --listen HOST:PORT --services N --instances K [--views N]
+    python -m bench.churn_server --listen HOST:PORT --services N --instances K [--views N] [--uncounted]
 
 What a configuration file cannot say: a source that changes one instance's address a thousand times a
 second (SIGUSR1 sets that going, SIGUSR2 stops it), container networks whose askers each see addresses
@@ -22,6 +22,9 @@ from typing import TYPE_CHECKING
 from bench.catalog import ASKERS, CHANGES_A_SECOND, TTL, Catalog
 from discoverd.app import App
 from discoverd.config import load
+from discoverd.dns import observed
+from discoverd.dns.hits import Hits
+from discoverd.dns.udp import BatchedEndpoint
 from discoverd.model import Address, Instance, Membership, Network, Port, SourceState
 from discoverd.supervise import spawn
 
@@ -111,13 +114,22 @@ async def serve(listen: str, catalog: Catalog, views: int) -> None:
             task.cancel()
 
 
+def leave_out_counting() -> None:
+    """Answer without a counter or a clock, as no server that is shipped does."""
+    Hits.counted = lambda _self, replies, *_kind: replies  # type: ignore[method-assign]
+    observed.endpoint = BatchedEndpoint
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--listen", required=True)
     parser.add_argument("--services", type=int, default=1000)
     parser.add_argument("--instances", type=int, default=3)
     parser.add_argument("--views", type=int, default=0)
+    parser.add_argument("--uncounted", action="store_true")
     given = parser.parse_args()
+    if given.uncounted:
+        leave_out_counting()
     asyncio.run(serve(given.listen, Catalog(given.services, given.instances), given.views))
 
 

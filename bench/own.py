@@ -30,6 +30,8 @@ SMALL: Final = 100
 #: Questions a second at which the cost of changes and workers is compared.
 STEADY: Final = 50_000
 WORKERS: Final = 2
+#: CPU a query with counting by without: what cannot be told apart here.
+COUNTING: Final = 1.02
 MIB: Final = 1 << 20
 
 
@@ -120,6 +122,21 @@ def changes(bench: Bench) -> Result:
     cost = ratio(moving, still, "cpu")
     result.goals.append(goal(f"{CHANGES_A_SECOND:,} changes/s: CPU a query by still", cost, at_most=1.05))
     result.goals.append(goal("the same, the changes' own work taken off", Ratio(net, net, net), at_most=1.05))
+    return result
+
+
+def counting(bench: Bench) -> Result:
+    """The same server with its counters and clocks, and with them taken out."""
+    contestants = [
+        bench.contestant(bench.serve(peers.composed()), label="discoverd, counting"),
+        bench.contestant(bench.serve(peers.composed("--uncounted")), label="discoverd, not counting"),
+    ]
+    bench.run(contestants)
+    note = "metrics are always counted; the query log is off in both"
+    result = Result("counting", [throughput_table("counting", contestants, contestants[0], note)])
+    result.faults = faults_of(contestants)
+    cost = ratio(contestants[0], contestants[1], "cpu")
+    result.goals.append(goal("counting: CPU a query by without", cost, at_most=COUNTING))
     return result
 
 
