@@ -142,12 +142,12 @@ class Server:
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
 
-    def terminate(self) -> int:
+    def terminate(self, timeout: float = STOP_TIMEOUT) -> int:
         """SIGTERM, and its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.thaw()
-        return self.process.wait(STOP_TIMEOUT)
+        return self.process.wait(timeout)
 
     def close(self) -> None:
         """The end of a test: it must end when told to, and its log hold no traceback."""
