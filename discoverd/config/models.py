@@ -58,7 +58,7 @@ class Frozen(BaseModel):
 class DockerConfig(Frozen):
     """One Docker Engine to watch; a bare URL stands for a table with only that."""
 
-    url: DockerUrl = Field(description="unix:///path or tcp://host:port")
+    url: DockerUrl = Field(description="unix:///path, tcp://host:port or ssh://user@host")
     name: Text | None = Field(
         default=None, description="what logs and sources call it; default: made from the URL"
     )

@@ -140,21 +140,22 @@ def parse_label(value: Any) -> str:
 
 
 def parse_docker_url(value: Any) -> str:
-    """``unix:///path``, ``tcp://host:port`` or ``http(s)://host:port``. Raises ValueError."""
+    """``unix:``, ``tcp:``, ``http:``, ``https:`` or ``ssh:`` with what belongs to it. Raises ValueError."""
     text = value.strip() if isinstance(value, str) else ""
     if text.startswith("/"):
         raise ValueError(f"expected a URL: unix://{text}")
-    if text.startswith("ssh://"):
-        raise ValueError("expected unix:///path or tcp://host:port; ssh:// has no event stream to rely on")
     try:
         url = urlsplit(text)
         good = url.scheme == "unix" and not url.netloc and url.path.startswith("/")
-        good = good or (url.scheme in {"tcp", "http", "https"} and bool(url.hostname) and url.port != 0)
-        good = good and url.username is None
+        good = good or (
+            url.scheme in {"tcp", "http", "https", "ssh"} and bool(url.hostname) and url.port != 0
+        )
+        good = good and (url.username is None or (url.scheme == "ssh" and url.password is None))
+        good = good and not (url.scheme == "ssh" and (url.query or url.fragment or ":" in url.path))
     except ValueError:
         good = False
     if not good or not text.isprintable():
-        raise ValueError("expected unix:///path or tcp://host:port")
+        raise ValueError("expected unix:///path, tcp://host:port or ssh://user@host")
     return text
 
 

@@ -252,8 +252,8 @@ def test_the_engine_when_nobody_names_one(read: Reader) -> None:
         "tcp://h:1"
     ]
     assert read(docker=("off",), env={"DOCKER_HOST": "tcp://h:1"}).docker == ()
-    assert read.faults(env={"DOCKER_HOST": "ssh://h"})[0].startswith(
-        "DOCKER_HOST=ssh://h: expected unix:///path"
+    assert read.faults(env={"DOCKER_HOST": "ftp://h"})[0].startswith(
+        "DOCKER_HOST=ftp://h: expected unix:///path"
     )
 
 
@@ -360,11 +360,11 @@ def test_consuls_own_variables_say_what_nobody_else_does(read: Reader) -> None:
             'docker.url = "/var/run/docker.sock": expected a URL: unix:///var',
         ),
         (
-            'docker = ["ssh://me@host"]',
-            'docker.url = "ssh://me@host": expected unix:///path or tcp://host:port',
+            'docker = ["ssh://me:secret@host"]',
+            'docker.url = "ssh://me:secret@host": expected unix:///path, tcp:',
         ),
         ("docker = [5]", "docker = 5: expected a table"),
-        ("[[docker]]", "docker.url is missing: expected unix:///path or tcp://host:port"),
+        ("[[docker]]", "docker.url is missing: expected unix:///path, tcp://host:port or ssh:"),
         ("dns.udp_size = 511", "dns.udp_size = 511: expected bytes from 512 to 4096"),
         (f'dns.nsid = "{"x" * 129}"', f'dns.nsid = "{"x" * 56}...: expected text of 1 to 128 octets'),
         ('dns.nsid = " "', 'dns.nsid = " ": expected text of 1 to 128 octets'),

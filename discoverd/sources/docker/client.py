@@ -19,9 +19,10 @@ import requests.exceptions
 import urllib3
 import urllib3.exceptions
 
-from discoverd.sources.docker.errors import translate
+from discoverd.sources.docker.errors import translate, unreadable
 from discoverd.sources.docker.fault import EngineAwayError, EngineError
 from discoverd.sources.docker.transport import TcpAdapter, UnixAdapter
+from discoverd.sources.docker.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -148,12 +149,15 @@ class Client:
     def __init__(self, settings: DockerSettings) -> None:
         """Connect and negotiate the API version. Raises EngineAwayError."""
         self.url = settings.url
+        self._own_certificate = bool(settings.tls_cert) if settings.tls else None
+        self._tunnel = Tunnel(settings.url) if settings.url.startswith("ssh://") else None
+        base = f"unix://{self._tunnel.socket}" if self._tunnel else _base_url(settings)
         try:
-            self._api = _Api(_base_url(settings), _tls(settings))
-        except EngineAwayError:
-            raise
+            self._api = _Api(base, _tls(settings))
         except Exception as error:  # whatever something that is no engine makes of the client
-            fault = translate(self.url, error)
+            fault = error if isinstance(error, EngineAwayError) else self._translated(error)
+            if self._tunnel:
+                self._tunnel.close()
             raise fault if isinstance(fault, EngineAwayError) else EngineAwayError(str(fault)) from error
 
     @property
@@ -194,9 +198,11 @@ class Client:
 
     def close(self) -> None:
         self._api.close()
+        if self._tunnel:
+            self._tunnel.close()
 
     def _open(self) -> Feed:
-        local = self.url.startswith("unix://")
+        local = self.url.startswith(("unix://", "ssh://"))
         waits = CONNECT_TIMEOUT, READ_TIMEOUT if local else QUIET
         response = self._api.call("/events", params={"filters": _FILTERS}, stream=True, timeout=waits)
         if local:  # the other end cannot vanish without the socket's end
@@ -217,7 +223,13 @@ class Client:
         try:
             return call()
         except Exception as error:  # the docker client lets through what its libraries raise
-            raise translate(self.url, error) from error
+            raise self._translated(error) from error
+
+    def _translated(self, error: Exception) -> EngineError:
+        fault = translate(self.url, error, own_certificate=self._own_certificate)
+        if self._tunnel and isinstance(fault, EngineAwayError) and (reason := self._tunnel.reason()):
+            return EngineAwayError(reason)
+        return fault
 
 
 def _object(found: Any) -> Json:
@@ -244,14 +256,8 @@ def _tls(settings: DockerSettings) -> docker.tls.TLSConfig | bool:
     if not settings.tls:
         return False
     for key in ("tls_ca", "tls_cert", "tls_key"):
-        if path := getattr(settings, key):
-            try:
-                with open(path, "rb"):  # noqa: PTH123 - only whether it can be read
-                    pass
-            except OSError as error:
-                raise EngineAwayError(
-                    f"{settings.url}: {key} = {path} cannot be read: {error.strerror}"
-                ) from error
+        if fault := unreadable(key, settings):
+            raise EngineAwayError(f"{settings.url}: {key} = {getattr(settings, key)} {fault}")
     if not settings.tls_verify:  # as asked for: no warning with every request
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     pair = (settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None

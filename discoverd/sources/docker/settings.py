@@ -46,13 +46,10 @@ class DockerSettings:
     templates: tuple[Template, ...] = field(init=False, repr=False, default=())
 
     def __post_init__(self) -> None:
-        if self.url.startswith("ssh://"):
-            raise ValueError(
-                f"{self.url}: ssh:// has no event stream to rely on; forward the socket"
-                " (ssh -L /run/engine.sock:/var/run/docker.sock HOST) and give unix:///run/engine.sock"
-            )
-        if not self.url.startswith(("unix:///", "tcp://", "http://", "https://")):
-            raise ValueError(f"{self.url}: expected unix:///path or tcp://host:port")
+        if not self.url.startswith(("unix:///", "tcp://", "http://", "https://", "ssh://")):
+            raise ValueError(f"{self.url}: expected unix:///path, tcp://host:port or ssh://user@host")
+        if self.url.startswith("ssh://") and (self.tls_ca or self.tls_cert):
+            raise ValueError(f"{self.url}: tls_ca, tls_cert and tls_key mean nothing where ssh is the way")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ValueError(f"{self.url}: tls_cert and tls_key are needed together")
         if not self.name:

@@ -13,6 +13,8 @@ from discoverd.sources.docker import client as client_module
 from discoverd.sources.docker.client import Client
 from discoverd.sources.docker.fault import EngineAwayError, EngineError, GoneError
 from discoverd.sources.docker.settings import DockerSettings
+from tests.certificates import Authority
+from tests.real.conftest import or_left_out
 from tests.sources.docker.speaker import VERSION, engine_like, reply, speaking, speaking_tcp, stream
 from tests.wait import until_async
 
@@ -129,11 +131,13 @@ async def test_tls_where_none_is_spoken() -> None:
 
 @pytest.mark.parametrize("key", ["tls_ca", "tls_cert", "tls_key"])
 def test_tls_files_that_cannot_be_read(tmp_path: Path, key: str) -> None:
-    files = {name: str(tmp_path / name) for name in ("tls_ca", "tls_cert", "tls_key")}
-    for name in files.keys() - {key}:
-        (tmp_path / name).write_text("x")
+    missing = str(tmp_path / key)
+    with or_left_out():
+        made = Authority(tmp_path / "made")
+    pair = made.sign("client")
+    files = {"tls_ca": made.ca, "tls_cert": pair.cert, "tls_key": pair.key, key: missing}
     said = refused("tcp://127.0.0.1:1", **files)
-    assert said == f"tcp://127.0.0.1:1: {key} = {files[key]} cannot be read: No such file or directory"
+    assert said == f"tcp://127.0.0.1:1: {key} = {missing} cannot be read: No such file or directory"
 
 
 async def test_the_environments_proxies_and_certificates_are_not_the_engines(

@@ -14,6 +14,7 @@ from discoverd.sources.docker import DockerSettings, default_name, distinct
         ("tcp://db.example:2375", "db-example"),
         ("tcp://[fd00::1]:2375", "fd00-1"),
         ("https://10.0.0.1", "10-0-0-1"),
+        ("ssh://ops@rack-2:2222/run/docker.sock", "rack-2"),
     ],
 )
 def test_default_names(url: str, name: str) -> None:
@@ -33,8 +34,8 @@ def test_names_are_made_distinct() -> None:
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({"url": "ssh://host"}, "ssh:// has no event stream"),
-        ({"url": "/var/run/docker.sock"}, "expected unix:///path or tcp://host:port"),
+        ({"url": "ssh://host", "tls_ca": "ca"}, "mean nothing where ssh is the way"),
+        ({"url": "/var/run/docker.sock"}, "expected unix:///path, tcp://host:port or ssh://user@host"),
         ({"url": "tcp://h", "tls_cert": "c"}, "tls_cert and tls_key are needed together"),
         ({"url": "unix:///x", "names": ("plain",)}, "expected fields of"),
         ({"url": "unix:///x", "names": ("{color}",)}, "expected fields of"),
