@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from discoverd.dns.forwarding import Forwarding
 from discoverd.dns.handler import Handler
 from discoverd.dns.server import DnsServer
 from discoverd.host import HostAddresses
+from discoverd.querylog import QueryLog
+from discoverd.querylog import Settings as QueryLogSettings
 from discoverd.registry import Registry
 from discoverd.resolver.consul import ConsulNames
 from discoverd.resolver.forward import Forwarder, Upstream
@@ -53,6 +56,8 @@ class Choices:
     remote: tuple[tuple[str, str], ...] = ()
     #: What says which server this is; None for the host's name.
     identity: str | None = None
+    #: Where answers are noted; what it was at the start counts.
+    query_log: QueryLogSettings | None = None
 
 
 class Answering:
@@ -77,6 +82,9 @@ class Answering:
             allow_transfer=self._may_transfer,
             cookies=cookies,
         )
+        #: Before any endpoint is made: which of them serves depends on it.
+        self.query_log = QueryLog(choices.query_log) if choices.query_log else None
+        self.handler.observer.log = self.query_log
         self._ask = look_up
         self.registry.subscribe(self._changed)
         self.catalog.subscribe(self.fastpath.drop)
@@ -94,6 +102,11 @@ class Answering:
         self.handler.options.identify(choices.identity)
         self.forwarding.forwarder = Forwarder(choices.upstreams, dict(choices.zones))
         self.fastpath.clear()
+
+    async def close(self) -> None:
+        """Write down what was answered last."""
+        if self.query_log is not None:
+            await asyncio.to_thread(self.query_log.close)
 
     def server(self, listeners: Sequence[Listener]) -> DnsServer:
         """What serves these sockets, once it is started."""

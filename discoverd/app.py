@@ -177,6 +177,7 @@ class App:
             await self.forwarding.finish(LAST_ANSWERS_SECONDS)
         for server in self.servers:
             await server.stop()
+        await self.answering.close()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._keeper is not None:
@@ -331,7 +332,7 @@ class App:
         except ConfigError as error:
             log.error("not reloaded, the running configuration is kept: %s", error.line)  # noqa: TRY400
             return
-        for key in ("listen", "workers", "state_dir", "max_stale"):
+        for key in ("listen", "workers", "state_dir", "max_stale", "query_log"):
             if getattr(config, key) != getattr(self.config, key):
                 log.warning("%s has changed: it takes effect at the next start", key)
         if config.http != self.config.http:

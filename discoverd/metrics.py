@@ -102,6 +102,15 @@ class Metrics:
             "Open TCP connections.",
             value=counts.connections,
         )
+        written, lost = counts.observed.logged
+        entries = CounterMetricFamily(
+            "discoverd_query_log_entries",
+            "Entries of the query log by what became of them.",
+            labels=["outcome"],
+        )
+        entries.add_metric(["written"], written)
+        entries.add_metric(["dropped"], lost)
+        yield entries
         answering, deaths = self.workers()
         yield GaugeMetricFamily("discoverd_workers", "Worker processes that answer.", value=answering)
         yield CounterMetricFamily(

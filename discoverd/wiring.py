@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from discoverd.answering import Choices
 from discoverd.http.guard import Access
 from discoverd.ledger import LedgerError, open_ledger
+from discoverd.querylog import Settings as QueryLogSettings
 from discoverd.resolver.forward import Upstream
 from discoverd.resolver.local import Settings
 from discoverd.resolver.select import Policy
@@ -68,6 +69,11 @@ def ledger_of(config: Config) -> Ledger | None:
         return None
 
 
+def query_log_of(config: Config) -> QueryLogSettings | None:
+    given = config.query_log
+    return None if given is None else QueryLogSettings(given.to, given.format, given.sample)
+
+
 def keeper_of(config: Config, ledger: Ledger | None, registry: Registry, catalog: Catalog) -> Keeper | None:
     """What keeps the sources' last words: beside the ledger, whose lock keeps other processes out."""
     if ledger is None or not config.max_stale:
@@ -113,6 +119,7 @@ def choices_of(config: Config) -> Choices:
         only_passing=config.consul is not None and config.consul.only_passing,
         remote=tuple(remote_of(config).items()),
         identity=config.dns.nsid,
+        query_log=query_log_of(config),
     )
 
 

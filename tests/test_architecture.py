@@ -28,7 +28,7 @@ ORDER = (
     {"model"},
     FOUNDATION,
     {"resolver", "sources"},
-    {"checks", "dns", "http", "metrics"},
+    {"checks", "dns", "http", "metrics", "querylog"},
     {"answering"},
     {"wiring", "workers"},
     {"app"},
@@ -39,6 +39,7 @@ SIDEWAYS = {
     **dict.fromkeys(FOUNDATION, FOUNDATION),
     "http": {"dns"},
     "metrics": {"dns"},
+    "querylog": {"dns"},
     "cli": {"commands"},
     "__main__": {"cli"},
 }

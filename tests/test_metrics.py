@@ -30,6 +30,7 @@ LABELS = {
     "type": "[A-Z]+|other",
     "rcode": "[A-Z]+|other",
     "view": "network|host|elsewhere",
+    "outcome": "written|dropped",
     "reason": "no_query|socket_full|not_sent|connection_limit",
     "le": r"[0-9.e-]+|\+Inf",
     "source": r"[a-z0-9/._:-]+",

@@ -24,6 +24,7 @@ from discoverd.config.values import (
     Label,
     Listen,
     ListenOrOff,
+    LogTarget,
     Meta,
     Network,
     PathOrOff,
@@ -185,6 +186,20 @@ class LogConfig(Frozen):
     )
 
 
+class QueryLogConfig(Frozen):
+    """Where every answer, or one of so many, is noted."""
+
+    to: LogTarget = Field(
+        description="stdout, a path, or unix:///path or tcp://host:port of a reader, which gets dnstap"
+    )
+    format: Annotated[Literal["text", "json"], choice("text", "json")] = Field(
+        default="text", description="one line of text or one JSON object for each answer; readers get dnstap"
+    )
+    sample: Annotated[int, whole(1, 1_000_000, "a whole number from 1 to 1000000")] = Field(
+        default=1, description="of so many answers one is noted; 1: each"
+    )
+
+
 class ServiceConfig(Frozen):
     """A static service: each address is an instance of its own."""
 
@@ -258,6 +273,9 @@ class Config(Frozen):
     dns: DnsConfig = DnsConfig()
     health: HealthConfig = HealthConfig()
     log: LogConfig = LogConfig()
+    query_log: QueryLogConfig | None = Field(
+        default=None, description="where answers are noted; None: nowhere"
+    )
     services: Annotated[tuple[ServiceConfig, ...], Listed] = Field(
         default=(), alias="service", description="static services"
     )

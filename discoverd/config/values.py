@@ -120,6 +120,21 @@ def path_or_off(value: Any) -> Path | None:
     return Path(value).expanduser()
 
 
+def parse_log_target(value: Any) -> str:
+    """``stdout``, an absolute path, ``unix:///path`` or ``tcp://host:port``. Raises ValueError."""
+    text = value.strip() if isinstance(value, str) and value.isprintable() else ""
+    try:
+        url = urlsplit(text)
+        good = text == "stdout" or (text.startswith("/") and not text.endswith("/"))
+        good = good or (url.scheme == "unix" and not url.netloc and url.path.startswith("/"))
+        good = good or (url.scheme == "tcp" and bool(url.hostname) and bool(url.port))
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("expected stdout, an absolute path, unix:///path or tcp://host:port")
+    return text
+
+
 def parse_domain(value: Any) -> str:
     """A DNS name below the root, in lower case and without its last dot (RFC 1035 section 2.3.1).
 
@@ -257,6 +272,7 @@ ListenOrOff = Annotated[Endpoint | None, PlainValidator(_listen_or_off), _OFF_OR
 PathOrOff = Annotated[Path | None, PlainValidator(path_or_off), _OFF_OR_TEXT]
 Upstream = Annotated[Endpoint, PlainValidator(parse_upstream), _AS_TEXT]
 Domain = Annotated[str, PlainValidator(parse_domain)]
+LogTarget = Annotated[str, PlainValidator(parse_log_target)]
 Label = Annotated[str, PlainValidator(parse_label)]
 DockerUrl = Annotated[str, PlainValidator(parse_docker_url)]
 HttpUrl = Annotated[str, PlainValidator(parse_http_url)]

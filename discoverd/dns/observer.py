@@ -49,6 +49,9 @@ class Log(Protocol):
     def take(self, entries: Sequence[Entry]) -> None:
         """Log them, or count them as dropped."""
 
+    def counts(self) -> tuple[int, int]:
+        """How many were logged, and how many dropped."""
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -59,15 +62,18 @@ class Observed:
     durations: Mapping[str, tuple[tuple[int, ...], int]] = field(default_factory=dict)
     #: Messages that no answer is due to.
     no_query: int = 0
+    #: Of the query log: entries written, and dropped.
+    logged: tuple[int, int] = (0, 0)
 
     def __add__(self, other: Observed) -> Observed:
         durations = {
             path: _added(self.durations.get(path), other.durations.get(path))
             for path in self.durations.keys() | other.durations.keys()
         }
+        logged = self.logged[0] + other.logged[0], self.logged[1] + other.logged[1]
         answers = Counter(self.answers)
         answers.update(other.answers)
-        return Observed(dict(answers), durations, self.no_query + other.no_query)
+        return Observed(dict(answers), durations, self.no_query + other.no_query, logged)
 
 
 class Times:
@@ -144,7 +150,8 @@ class Observer:
             answers[UDP, *kind] += sent - over_tcp
         answers = +answers
         durations = {path: (tuple(times.buckets), times.total) for path, times in self.times.items()}
-        return Observed(dict(answers), durations, self._no_query)
+        logged = self.log.counts() if self.log is not None else (0, 0)
+        return Observed(dict(answers), durations, self._no_query, logged)
 
 
 def kind_of(reply: bytes) -> tuple[int, int]:

@@ -150,6 +150,7 @@ class Worker:
             await self._server.stop_accepting()
             await self.answering.forwarding.finish(LAST_ANSWERS_SECONDS)
             await self._server.stop()
+            await self.answering.close()
 
     def _send(self, message: object) -> None:
         if not self._writer.is_closing():
