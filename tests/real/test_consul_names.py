@@ -19,6 +19,7 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
+from tests.real.debian import REPO
 from tests.wait import until
 
 if TYPE_CHECKING:
@@ -362,6 +363,12 @@ def test_thousands_of_questions_get_the_same_answers(
         "measured .consul questions answered as the agent does",
         f"{same} of {len(chosen)}; with the {len(DIFFERENCES)} differences on purpose, all",
     )
+
+
+def test_the_differences_are_written_down() -> None:
+    text = " ".join((REPO / "docs" / "consul.md").read_text(encoding="utf-8").split())
+    for difference in DIFFERENCES:
+        assert f"- {difference.why}" in text
 
 
 def test_what_fits_a_datagram_is_the_same_there(both: tuple[Asker, Asker]) -> None:

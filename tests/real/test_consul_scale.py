@@ -184,15 +184,20 @@ def measure(
         theirs.append((times[agent.dns_port] - started) * 1000)
 
     spent = [processor_seconds(pid) for pid in pids]
+    time.sleep(REST)
+    rest = [(processor_seconds(pid) - b) / REST * 100 for pid, b in zip(pids, spent, strict=True)]
+
+    spent, started = [processor_seconds(pid) for pid in pids], time.perf_counter()
     for turn in range(COUNTED):
         change(agent, random.randrange(services), f"10.78.0.{turn}")
         time.sleep(PACE)
     until(lambda: answered(server.dns_port, "svc-0.docker", "10.1.0.0"), message="it answers")
-    costs = [(processor_seconds(pid) - b) / COUNTED * 1000 for pid, b in zip(pids, spent, strict=True)]
+    lasted = time.perf_counter() - started
+    costs = [
+        (processor_seconds(pid) - before - lasted * idle / 100) / COUNTED * 1000
+        for pid, before, idle in zip(pids, spent, rest, strict=True)
+    ]
 
-    spent = [processor_seconds(pid) for pid in pids]
-    time.sleep(REST)
-    rest = [(processor_seconds(pid) - b) / REST * 100 for pid, b in zip(pids, spent, strict=True)]
     figures = Figures(
         sync=sync,
         memory=resident_megabytes(pids[0]),
