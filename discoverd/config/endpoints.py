@@ -40,6 +40,19 @@ class Endpoint:
         return f"[{self.ip}]:{self.port}" if isinstance(self.ip, IPv6Address) else f"{self.host}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True)
+class TlsServer(Endpoint):
+    """A name server that is asked by DNS over TLS. ``name`` is what its certificate must be for; empty
+    for its address.
+    """
+
+    name: str = ""
+
+    def __str__(self) -> str:
+        host = f"[{self.ip}]" if isinstance(self.ip, IPv6Address) else self.host
+        return f"tls://{host}:{self.port}{'#' * bool(self.name)}{self.name}"
+
+
 def parse_ip(value: Any) -> IPv4Address | IPv6Address:
     """An IP address; raises ValueError for anything else, names included."""
     if isinstance(value, IPv4Address | IPv6Address):
@@ -88,8 +101,19 @@ def parse_listen(value: Any) -> Endpoint:
 
 
 def parse_upstream(value: Any) -> Endpoint:
-    """``9.9.9.9``, ``9.9.9.9:53``, ``[2620:fe::fe]:53``; port 53 by default. Raises ValueError."""
-    expected = "expected an IP address with or without a port, such as 9.9.9.9 or [2620:fe::fe]:53"
+    """``9.9.9.9``, ``9.9.9.9:53``, ``[2620:fe::fe]:53``, ``tls://9.9.9.9#dns.quad9.net``; port 53 by
+    default, 853 for TLS. Raises ValueError.
+    """
+    expected = (
+        "expected an IP address with or without a port, such as 9.9.9.9 or [2620:fe::fe]:53,"
+        " or tls://9.9.9.9#dns.quad9.net"
+    )
+    if isinstance(value, str) and value.strip().lower().startswith("tls://"):
+        where, _, name = value.strip()[len("tls://") :].partition("#")
+        if name and not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name):
+            raise ValueError(expected)
+        end = _endpoint(where, expected=expected, low=1, default=853, wildcard=False)
+        return TlsServer(end.ip, end.port, name.lower())
     return _endpoint(value, expected=expected, low=1, default=53, wildcard=False)
 
 

@@ -142,6 +142,7 @@ def _anchor_paths(raw: dict[str, Any], base: Path) -> None:
     """Make relative paths absolute, in place."""
     tables: list[tuple[dict[str, Any], tuple[str, ...]]] = [(raw, ("state_dir",))]
     certified = [*_listed(raw.get("docker")), raw.get("consul")]
+    certified.append(raw.get("forward"))
     tables += [(e, ("tls_ca", "tls_cert", "tls_key")) for e in certified if isinstance(e, dict)]
     for table, keys in tables:
         for key in keys:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 IPInterface = IPv4Interface | IPv6Interface
 
+RESOLV_CONF = Path("/etc/resolv.conf")
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 #: Docker's resolver inside a container; it relays to the servers named in its resolv.conf's comment.
 EMBEDDED_DNS = ip_address("127.0.0.11")
@@ -54,13 +55,9 @@ class Machine:
 
 def this_machine() -> Machine:
     """Read what defaults need from the machine that this runs on; what cannot be read is left empty."""
-    try:
-        resolv_conf = Path("/etc/resolv.conf").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        resolv_conf = ""
     return Machine(
         interfaces=interfaces(),
-        resolv_conf=resolv_conf,
+        resolv_conf=ResolvConf().read(),
         has_docker_socket=DOCKER_SOCKET.is_socket(),
         is_root=os.geteuid() == 0,
     )
@@ -107,6 +104,33 @@ def _attributes(data: bytes) -> Iterable[tuple[int, bytes]]:
             return
         yield kind, data[4:length]
         data = data[(length + 3) & ~3 :]
+
+
+class ResolvConf:
+    """The file that names the machine's name servers, looked at again from time to time."""
+
+    def __init__(self, path: Path = RESOLV_CONF) -> None:
+        self._path = path
+        self._seen = self._look()
+
+    def changed(self) -> bool:
+        """Whether it is another file, or has been written to, since the last time."""
+        before, self._seen = self._seen, self._look()
+        return before != self._seen
+
+    def read(self) -> str:
+        """Its text; empty where it cannot be read."""
+        try:
+            return self._path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+
+    def _look(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def own_networks(machine: Machine) -> tuple[IPNetwork, ...]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, PrivateAttr
 
-from discoverd.config.endpoints import LOOPBACK, parse_listen
+from discoverd.config.endpoints import LOOPBACK, Endpoint, parse_listen
 from discoverd.config.toml_lines import KeyPath  # noqa: TC001
 from discoverd.config.values import (
     IP,
@@ -144,6 +144,16 @@ class ForwardConfig(Frozen):
     )
     zones: Mapping[Domain, Upstreams] = Field(
         default_factory=dict, description="name servers for a name and all below it; the longest match wins"
+    )
+    tls_ca: Text | None = Field(
+        default=None,
+        description="path of the PEM file with the authority of tls:// servers; default: the machine's",
+    )
+    cache_entries: Annotated[int, whole(0, 1_000_000, "a whole number from 0 to 1000000")] = Field(
+        default=10_000, description="answers of others that are kept at a time; 0: none"
+    )
+    cache_bytes: Annotated[int, whole(0, 1 << 40, "bytes, from 0 on")] = Field(
+        default=32 << 20, description="memory that these may take in bytes"
     )
     allow: Networks = Field(default=(), description="askers who may have names forwarded; others are refused")
 
@@ -297,6 +307,11 @@ class Config(Frozen):
     def origins(self) -> Mapping[KeyPath, str]:
         """Where each setting came from: ``--ttl``, ``DISCOVERD_TTL``, ``discoverd.toml:3`` or ``default``."""
         return self._origins
+
+    def with_upstreams(self, upstreams: tuple[Endpoint, ...]) -> Config:
+        """The same with other upstream servers: the machine's own have changed."""
+        forward = self.forward.model_copy(update={"upstreams": upstreams})
+        return self.model_copy(update={"forward": forward})
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -41,9 +41,10 @@ def _sockets(config: Config) -> Iterator[Contradiction]:
 def _upstreams(config: Config) -> Iterator[Contradiction]:
     groups: dict[KeyPath, tuple[Endpoint, ...]] = {("forward", "upstreams"): config.forward.upstreams}
     groups |= {("forward", "zones", zone): servers for zone, servers in config.forward.zones.items()}
+    listened = {(endpoint.ip, endpoint.port) for endpoint in config.listen}
     for key, servers in groups.items():
         for index, server in enumerate(servers):
-            if server in config.listen:
+            if (server.ip, server.port) in listened:
                 yield (*key, index), str(server), "expected another server than discoverd itself"
 
 

@@ -40,7 +40,7 @@ SETTINGS = (
         ("forward", "upstreams"),
         "--upstream",
         "HOST[:PORT]",
-        "Forward other names here; off for none.",
+        "Forward other names here (tls://HOST#NAME for DNS over TLS); off for none.",
         repeatable=True,
     ),
     Setting(
