@@ -47,6 +47,10 @@ class Choices:
     allow_transfer: tuple[IPNetwork, ...] = ()
     upstreams: tuple[Upstream, ...] = ()
     zones: tuple[tuple[str, tuple[Upstream, ...]], ...] = ()
+    #: Answers of others that are kept, and octets that they may take.
+    cache: tuple[int, int] = (10_000, 32 << 20)
+    #: By which a question of ours that comes back is known; 6 octets, drawn anew where it is empty.
+    mark: bytes = b""
     #: Who may have other people's names forwarded.
     recursion: tuple[IPNetwork, ...] = ()
     #: Whether names below ``.consul`` are answered, and there whether instances with a warning are not.
@@ -100,7 +104,8 @@ class Answering:
             ConsulNames(self.catalog, only_passing=choices.only_passing) if choices.consul else None
         )
         self.handler.options.identify(choices.identity)
-        self.forwarding.forwarder = Forwarder(choices.upstreams, dict(choices.zones))
+        self.forwarding.forwarder = Forwarder(choices.upstreams, dict(choices.zones), choices.mark)
+        self.forwarding.cache.bound(*choices.cache)
         self.fastpath.clear()
 
     async def close(self) -> None:

@@ -31,6 +31,7 @@ from discoverd.supervise import keep_running, spawn
 from discoverd.systemd import NONE_PASSED, Manager, Passed, PassedError, passed_sockets
 from discoverd.thishost import ThisHost
 from discoverd.wiring import (
+    MachineServers,
     StartError,
     access_of,
     choices_of,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
     from discoverd.catalog import Fetched, Lookup
     from discoverd.config import Config
+    from discoverd.dns.forwarding import Tally
     from discoverd.registry import Writer
     from discoverd.sources.base import Lag, Sink, Source
     from discoverd.warm import Keeper, SerialKeeper
@@ -108,6 +110,7 @@ class App:
     def __init__(self, config: Config, passed: Passed = NONE_PASSED) -> None:
         """``passed`` sockets are served instead of the addresses that are configured."""
         self.config, self._passed = config, passed
+        self._machine_servers = MachineServers()
         self._secret = secrets.token_bytes(SECRET_SIZE)
         self.answering = Answering(choices_of(config), Cookies(self._secret), self._ask_consul)
         self.registry, self.catalog = self.answering.registry, self.answering.catalog
@@ -158,7 +161,9 @@ class App:
                 log_config=self.config.log,
                 look_up=self._ask_consul,
             )
-        await self._start_http(Metrics(self.registry, self._counts, self.leases, self.lags))
+        metrics = Metrics(self.registry, self._counts, self.leases, self.lags)
+        metrics.foreign = self._foreign
+        await self._start_http(metrics)
         # what was made so far stays for good: the collector need not look at it again (1-3% a question)
         gc.freeze()
         for server in self.servers:
@@ -200,6 +205,7 @@ class App:
                 exchange(self.handler, self.forwarding.take),
                 self._metrics(metrics),
                 self._pool.status if self._pool is not None else list,
+                self.flush,
             ),
             access_of(self.config, passed),
         )
@@ -324,6 +330,21 @@ class App:
         while True:
             await asyncio.sleep(1)
             self.registry.expire()
+            if (config := self._machine_servers.look(self.config)) is not None:
+                self._choose(config)
+
+    def _choose(self, config: Config) -> None:
+        """Answer by this configuration from now on, here and in workers."""
+        self.config = config
+        self.answering.choose(choices_of(config))
+        if self._pool is not None:
+            self._pool.configure(config.log)
+
+    def flush(self, name: str | None) -> int:
+        """Forget what others have answered, of a name and all below it or all; how many answers here."""
+        if self._pool is not None:
+            self._pool.flush(name)
+        return self.forwarding.flush(name)
 
     def reload(self, read: Callable[[], Config]) -> None:
         """Take over what can change while serving; a wrong configuration changes nothing."""
@@ -337,13 +358,10 @@ class App:
                 log.warning("%s has changed: it takes effect at the next start", key)
         if config.http != self.config.http:
             log.warning("http has changed: it takes effect at the next start")
-        self.config = config
-        self.answering.choose(choices_of(config))
+        self._choose(config)
         self.static.reload(config.services)
         self._wanted_sources = sources_of(config)
         self._sources_changed.set()
-        if self._pool is not None:
-            self._pool.configure(config.log)
         logging.getLogger("discoverd").setLevel(config.log.level.upper())
         log.info("reloaded %s", config.path or "the configuration")
 
@@ -354,6 +372,12 @@ class App:
         if self._pool is not None:
             return self._pool.counts() + own
         return sum((server.counts() for server in self.servers), own)
+
+    def _foreign(self) -> Tally:
+        found = self.forwarding.tally()
+        if self._pool is not None:
+            found.update(self._pool.foreign())
+        return found
 
     def _metrics(self, metrics: Metrics) -> Callable[[], Awaitable[bytes]]:
         async def expose() -> bytes:

@@ -211,6 +211,17 @@ def deregister(*, ident: str, token: str | None, url: str | None, as_json: bool)
 
 
 @cli.command()
+@click.argument("name", required=False)
+@click.option("--token", envvar="DISCOVERD_TOKEN", help="The server's http.token. [DISCOVERD_TOKEN]")
+@server_flags
+def flush(*, name: str | None, token: str | None, url: str | None, as_json: bool) -> None:
+    """Forget what other name servers answered, of NAME and all below it or all."""
+    with _asking(url, token) as client:
+        said = client.send("DELETE", f"v1/cache/{quote(name, safe='')}" if name else "v1/cache")
+    _print(said) if as_json else click.echo(f"{said['flushed']} answers are forgotten")
+
+
+@cli.command()
 @config_flags
 @server_flags
 def doctor(*, url: str | None, as_json: bool, **flags: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import accumulate
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-from discoverd import __version__
+from discoverd import __version__, forwardmetrics
 from discoverd.dns.hits import TYPES
 from discoverd.dns.observer import BOUNDS
 from discoverd.model import SourceState
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
+    from discoverd.dns.forwarding import Tally
     from discoverd.dns.observer import Observed
     from discoverd.dns.server import Counts
     from discoverd.registry import Registry
@@ -56,6 +58,8 @@ class Metrics:
         self._registry, self._counts, self._leases, self._lags = registry, counts, leases, lags
         #: Of the workers, where there are any: how many answer, and how many have died.
         self.workers: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        #: Of other people's names, in all processes.
+        self.foreign: Callable[[], Tally] = Counter
         #: Of the HTTP side, where there is one: answers by (route, method, status), open event streams.
         self.requests: Mapping[tuple[str, str, int], int] = {}
         self.streams: Collection[object] = ()
@@ -73,6 +77,7 @@ class Metrics:
         yield from self._of_server()
         yield from self._of_registry()
         yield from self._of_leases()
+        yield from forwardmetrics.collect(self.foreign())
         yield from self._of_http()
 
     def _of_server(self) -> Iterator[Metric]:

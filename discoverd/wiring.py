@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 import socket
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from discoverd.answering import Choices
+from discoverd.config.endpoints import TlsServer
+from discoverd.config.machine import ResolvConf, default_upstreams, this_machine
 from discoverd.http.guard import Access
 from discoverd.ledger import LedgerError, open_ledger
 from discoverd.querylog import Settings as QueryLogSettings
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
     SourceSettings = DockerSettings | ConsulSettings
 
 log = logging.getLogger("discoverd")
+
+#: Told to workers, so that a question which comes back to another of them is known all the same.
+IDENTITY: Final = secrets.token_bytes(6)
 
 
 class StartError(Exception):
@@ -115,7 +121,7 @@ def choices_of(config: Config) -> Choices:
         upstreams=_upstreams(config, config.forward.upstreams),
         zones=tuple((name, _upstreams(config, servers)) for name, servers in zones),
         cache=(config.forward.cache_entries, config.forward.cache_bytes),
-        identity=IDENTITY,
+        mark=IDENTITY,
         recursion=tuple(config.forward.allow),
         consul=config.consul is not None,
         only_passing=config.consul is not None and config.consul.only_passing,
@@ -125,8 +131,32 @@ def choices_of(config: Config) -> Choices:
     )
 
 
-def _upstreams(servers: Iterable[Endpoint]) -> tuple[Upstream, ...]:
-    return tuple(Upstream(server.host, server.port) for server in servers)
+def _upstreams(config: Config, servers: Iterable[Endpoint]) -> tuple[Upstream, ...]:
+    authority = config.forward.tls_ca or ""
+    return tuple(
+        Upstream(server.host, server.port, tls=True, name=server.name, authority=authority)
+        if isinstance(server, TlsServer)
+        else Upstream(server.host, server.port)
+        for server in servers
+    )
+
+
+class MachineServers:
+    """The machine's own name servers, which are asked where nobody has named any."""
+
+    def __init__(self) -> None:
+        self._file = ResolvConf()
+
+    def look(self, config: Config) -> Config | None:
+        """The configuration with those that there are now; None where nothing has changed."""
+        if not self._file.changed() or config.origins.get(("forward", "upstreams"), "default") != "default":
+            return None
+        servers = default_upstreams(this_machine(), config.listen)
+        if servers == config.forward.upstreams:
+            return None
+        listed = ", ".join(map(str, servers)) or "nobody"
+        log.info("the machine's name servers have changed: other names are asked of %s", listed)
+        return config.with_upstreams(servers)
 
 
 def sources_of(config: Config) -> tuple[SourceSettings, ...]:

@@ -28,7 +28,7 @@ ORDER = (
     {"model"},
     FOUNDATION,
     {"resolver", "sources"},
-    {"checks", "dns", "http", "metrics", "querylog"},
+    {"checks", "dns", "forwardmetrics", "http", "metrics", "querylog"},
     {"answering"},
     {"wiring", "workers"},
     {"app"},
@@ -38,7 +38,8 @@ ORDER = (
 SIDEWAYS = {
     **dict.fromkeys(FOUNDATION, FOUNDATION),
     "http": {"dns"},
-    "metrics": {"dns"},
+    "forwardmetrics": {"dns"},
+    "metrics": {"dns", "forwardmetrics"},
     "querylog": {"dns"},
     "cli": {"commands"},
     "__main__": {"cli"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from discoverd.dns import foreign as replies
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from discoverd.resolver.upstreams.pending import Pending
 
     LookUp = Callable[[Question, object], Awaitable[Outcome]]
+
+#: What was counted, by what it is and which server it is of ("" where it is of none).
+Tally = Counter[tuple[str, str]]
+PRESENT: Final = frozenset({"entries", "octets", "in flight", "up"})
 
 log = logging.getLogger("discoverd.forward")
 
@@ -89,7 +94,6 @@ class Forwarding:
         if (old.upstreams, old.zones) == (new.upstreams, new.zones):
             return
         self._forwarder = new
-        new.identity = old.identity
         self.flush()
         old.retire()
 
@@ -97,6 +101,30 @@ class Forwarding:
     def possible(self) -> bool:
         """Whether there is anybody to ask."""
         return bool(self.forwarder.upstreams or self.forwarder.zones)
+
+    def tally(self) -> Tally:
+        """What is counted, and what there is now, by what it is and of which server."""
+        cache, forwarder = self.cache, self._forwarder
+        found: Tally = Counter({
+            ("entries", ""): len(cache),
+            ("octets", ""): cache.octets,
+            ("hits", ""): cache.hits + (self.kept.given if self.kept is not None else 0),
+            ("misses", ""): cache.misses,
+            ("stale", ""): cache.stale,
+            ("evicted", ""): cache.evicted,
+            ("prefetched", ""): cache.prefetched,
+            ("in flight", ""): len(forwarder.in_flight),
+            ("rejected", ""): forwarder.rejected,
+            ("loops", ""): forwarder.loops,
+            ("failed", ""): self.failed,
+            ("private", ""): self.private,
+        })  # fmt: skip
+        for server in forwarder.known.values():
+            found["sent", str(server)] += server.sent
+            found["answered", str(server)] += server.answered
+            found["unanswered", str(server)] += server.failed_count
+            found["up", str(server)] += not server.down
+        return found
 
     def flush(self, name: str | None = None) -> int:
         """Forget what is kept of a name and all below it, without one everything; how many answers."""
@@ -261,3 +289,8 @@ class Forwarding:
             for task in late:
                 task.cancel()
         await self._forwarder.finish(max(0.0, end - loop.time()))
+
+
+def ended(tally: Tally) -> Tally:
+    """What stays of a tally when its process has ended: counts, and nothing that there was just then."""
+    return Counter({key: count for key, count in tally.items() if key[0] not in PRESENT})

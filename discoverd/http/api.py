@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from discoverd.http.cache import Cache
 from discoverd.http.count import Requests
 from discoverd.http.doh import DnsQuery
 from discoverd.http.errors import errors
@@ -43,6 +44,7 @@ class Parts:
     exchange: Exchange
     metrics: Callable[[], Awaitable[bytes]]
     workers: Callable[[], list[dict[str, Any]]] = list
+    flush: Callable[[str | None], int] = lambda _name: 0
 
 
 class Api:
@@ -58,6 +60,7 @@ class Api:
             Services(registry, local, parts.views),
             Instances(registry, local, parts.registrations, parts.refusals),
             DnsQuery(parts.exchange),
+            Cache(parts.flush),
             self.events,
             Page(),
         )

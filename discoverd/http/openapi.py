@@ -145,6 +145,34 @@ PATHS: dict[str, Any] = {
             },
         },
     },
+    "/v1/cache": {
+        "delete": {
+            "operationId": "flush",
+            "summary": "Forget what other people's name servers have answered.",
+            **CHANGES,
+            "responses": {"200": says("It is forgotten.", ref("Flushed")), **refuses(**DENIED)},
+        },
+    },
+    "/v1/cache/{name}": {
+        "parameters": [
+            {
+                "name": "name",
+                "in": "path",
+                "required": True,
+                "description": "A DNS name, such as example.com.",
+                "schema": {"type": "string", "pattern": schemas.DNS_NAME, "maxLength": 254},
+            }
+        ],
+        "delete": {
+            "operationId": "flushName",
+            "summary": "The same for a name and all below it.",
+            **CHANGES,
+            "responses": {
+                "200": says("It is forgotten.", ref("Flushed")),
+                **refuses(s400="That is no DNS name.", **DENIED),
+            },
+        },
+    },
     "/v1/events": get(
         "events",
         "Server-sent events: `snapshot`, then `change` and `sources`.",

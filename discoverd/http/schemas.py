@@ -109,7 +109,11 @@ REGISTRATION = record(
     lease=LEASE,
 )  # fmt: skip
 
+#: RFC 1035 section 2.3.4 as text, with or without the final dot.
+DNS_NAME = "^[A-Za-z0-9_-]{1,63}(\\.[A-Za-z0-9_-]{1,63})*\\.?$"
+
 ALL: dict[str, Schema] = {
+    "Flushed": record(flushed={"type": "integer", "minimum": 0}),
     "Error": record(error=text(1), field=nullable(STRING)),
     "State": record("reason", status=choice(["alive", "ready", "not ready"]), reason=STRING),
     "Instance": record(**INSTANCE_FIELDS),

@@ -114,6 +114,11 @@ class Cache(Generic[T]):
         else:
             self._add(Entry(key, None, now, FAILURE_SECONDS, len(key) + OVERHEAD))
 
+    def bound(self, entries_most: int, octets_most: int) -> None:
+        """Hold no more than that from now on."""
+        self.entries_most, self.octets_most = entries_most, octets_most
+        self._shrink()
+
     def flush(self, name: bytes | None = None) -> int:
         """Forget a name and all below it (wire format, lower case), without one everything.
 
@@ -135,7 +140,10 @@ class Cache(Generic[T]):
             return
         self._entries[entry.key] = entry
         self.octets += entry.size
-        while len(self._entries) > self.entries_most or self.octets > self.octets_most:
+        self._shrink()
+
+    def _shrink(self) -> None:
+        while self._entries and (len(self._entries) > self.entries_most or self.octets > self.octets_most):
             self._remove(next(iter(self._entries)))
             self.evicted += 1
 

@@ -51,7 +51,7 @@ class Forwarder:
         self,
         upstreams: Sequence[Upstream],
         zones: Mapping[str, Sequence[Upstream]],
-        identity: bytes | None = None,
+        identity: bytes = b"",
     ) -> None:
         self.upstreams, self.zones = tuple(upstreams), {k: tuple(v) for k, v in zones.items()}
         self.identity = identity or secrets.token_bytes(MARK_SIZE - 2)

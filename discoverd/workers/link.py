@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import discoverd
+from discoverd.dns.forwarding import Tally
 from discoverd.dns.server import Counts
 from discoverd.supervise import spawn
 from discoverd.workers.messages import (
@@ -54,6 +55,7 @@ class Link:
         self._process: Process
         #: What it has counted, as it last said, and whether it answers on its sockets.
         self.counts, self.answering = Counts(), False
+        self.foreign: Tally = Tally()
         #: How it ended, in words, once :attr:`closed` is done.
         self.end, self.closed = "", asyncio.get_running_loop().create_future()
 
@@ -160,6 +162,7 @@ class Link:
                 spawn(group, f"look up {message.lookup.name}", self._look_up(message))
 
     def _take(self, tock: Tock) -> None:
+        self.foreign = tock.foreign
         self.counts, self._tocks = tock.counts, max(self._tocks, tock.number)
         for number in [n for n in self._said if n <= tock.number]:
             said = self._said.pop(number)

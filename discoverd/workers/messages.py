@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from discoverd.answering import Choices
     from discoverd.catalog import Endpoint, Fetched, Lookup, Node
+    from discoverd.dns.forwarding import Tally
     from discoverd.dns.server import Counts
     from discoverd.model import Instance, Network, SourceState
     from discoverd.nameindex import Gone
@@ -45,6 +46,13 @@ class Configure:
 
     choices: Choices
     level: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Forget what others have answered: of a name and all below it, or all."""
+
+    name: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +111,7 @@ class Tock:
     number: int
     counts: Counts
     answering: bool
+    foreign: Tally
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from discoverd.dns.forwarding import Tally, ended
 from discoverd.dns.server import Counts
 from discoverd.supervise import Backoff, spawn
 from discoverd.workers.link import Link
-from discoverd.workers.messages import Begin, Configure, pack
+from discoverd.workers.messages import Begin, Configure, Flush, pack
 from discoverd.workers.mirror import AT_ONCE, Marks, Mirror
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Place:
     #: How many have died, and what they had counted.
     deaths: int = 0
     past: Counts = field(default_factory=Counts)
+    past_foreign: Tally = field(default_factory=Tally)
 
     def counts(self) -> Counts:
         own = self.server.counts() + self.past
@@ -153,6 +155,7 @@ class Pool:
         finally:
             place.link = None
             place.past += replace(link.counts, connections=0)
+            place.past_foreign += ended(link.foreign)
         return link.end
 
     # -- changes ----------------------------------------------------------------------------
@@ -182,6 +185,17 @@ class Pool:
         """Have all say what they have counted by now; who is late is taken at its last word."""
         if links := self.links:
             await asyncio.wait([link.count() for link in links], timeout=COUNT_SECONDS)
+
+    def foreign(self) -> Tally:
+        """What workers have counted of other people's names."""
+        living = (place.link.foreign for place in self._places if place.link is not None)
+        return sum((*living, *(place.past_foreign for place in self._places)), Tally())
+
+    def flush(self, name: str | None) -> None:
+        """Have all workers forget what others have answered."""
+        packed = pack(Flush(name))
+        for link in self.links:
+            link.send(packed)
 
     def counts(self) -> Counts:
         return sum((place.counts() for place in self._places), Counts())

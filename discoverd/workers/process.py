@@ -23,6 +23,7 @@ from discoverd.workers.messages import (
     READ_AHEAD,
     Begin,
     Configure,
+    Flush,
     LookedUp,
     LookUp,
     Stop,
@@ -127,6 +128,8 @@ class Worker:
             case Configure(choices, level):
                 self.answering.choose(choices)
                 logging.getLogger("discoverd").setLevel(level.upper())
+            case Flush(name):
+                self.answering.forwarding.flush(name)
             case Stop():
                 self._end(answer=True)
 
@@ -142,7 +145,9 @@ class Worker:
         server = self._server
         counts = Counts() if server is None else server.counts()
         observed = self.answering.handler.observer.read()
-        return Tock(number, replace(counts, observed=observed), answering=server is not None)
+        foreign = self.answering.forwarding.tally()
+        counts = replace(counts, observed=observed)
+        return Tock(number, counts, answering=server is not None, foreign=foreign)
 
     async def finish(self) -> None:
         """Answer what has come, and close."""

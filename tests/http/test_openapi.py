@@ -66,6 +66,8 @@ def test_the_contracts_requests_are_there() -> None:
         "/resolve",
         "/instances/{id}",
         "/instances/{id}/renew",
+        "/cache",
+        "/cache/{name}",
         "/events",
         "/sources",
         "/prometheus-sd",

@@ -160,6 +160,8 @@ class Pending:
         """A server has passed the question back to us: no reply of its can be any good."""
         if not self.ended:
             self._why = f"what is asked of {server} comes back"
+            if server in self._order[: self._turn]:
+                self._turn -= 1
             self._order = [each for each in self._order if each is not server]
             self._next(again=False)
 
