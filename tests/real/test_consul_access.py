@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 MASTER = "m" * 36
 HEADERS = {"X-Consul-Token": MASTER}
 ACL = {"acl": {"enabled": True, "default_policy": "deny", "tokens": {"master": MASTER}}}
-READ = 'service_prefix "" { policy = "read" } node_prefix "" { policy = "read" }'
+NODES = 'node_prefix "" { policy = "read" }'
+READ = f'service_prefix "" {{ policy = "read" }} {NODES}'
 
 
-def _policy(agent: ConsulAgent, rules: str, known: str = "") -> str:
+def _policy(agent: ConsulAgent, rules: str, known: str = "", name: str = "reader") -> str:
     """Make a policy, or change the one with this id; its id."""
-    body = {"Name": "reader", "Rules": rules}
+    body = {"Name": name, "Rules": rules}
     reply = request(
         "PUT",
         f"{agent.url}/v1/acl/policy{'/' + known if known else ''}",
@@ -65,10 +66,16 @@ async def test_a_token_decides_what_is_seen_and_losing_it_loses_nothing(
         assert followed.status().state == "syncing"
         assert "403: ACL not found" in str(followed.status().last_error)
 
+    async with following(agent, token=_token(agent, _policy(agent, NODES, name="nodes"))[1]) as followed:
+        await followed.until(
+            lambda: "not even consul" in str(followed.status().last_error), "why it is empty"
+        )
+        assert followed.status().state == "syncing", "what one may not see is not denied to others"
+
     async with following(agent, token=secret) as followed:
         await followed.state("live")
         assert followed.addresses("web") == {"10.0.0.1"}
-        _policy(agent, 'node_prefix "" { policy = "read" }', policy)  # as if nothing were there any more
+        _policy(agent, NODES, policy)  # as if nothing were there any more
         status = await followed.state("stale")
         assert "the token has lost its rights" in str(status.last_error)
         _register_as_master(agent, "web", "10.0.0.2")

@@ -16,6 +16,7 @@ from discoverd.sources.consul.link import Link
 from discoverd.supervise import spawn
 from tests.real.following import ask, following, register
 from tests.real.test_consul_access import ACL, HEADERS, start_with_acl
+from tests.wait import until as wait
 from tests.wait import until_async
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pytest
 
     from tests.real.consul import ConsulAgent
+    from tests.real.server import Server
 
 WEB = Instance(
     id="0123456789ab" * 5,
@@ -272,3 +274,24 @@ async def test_what_a_token_may_not_register_keeps_nothing_else_out(
     assert held() == set()
     assert "discoverd:me:0123456789ab:8080 is not registered: " in caplog.text
     assert "403: Permission denied" in caplog.text
+
+
+def test_a_registered_process_is_there_for_as_long_as_its_lease(
+    consul_agent: ConsulAgent, discoverd: Callable[..., Server]
+) -> None:
+    server = discoverd("--consul", consul_agent.url, config="[consul]\nexport = true\n")
+    server.wait_source("live", "consul")
+    job = {"service": "job", "addresses": ["10.0.0.9"], "ports": [{"port": 90}], "tags": ["v2"]}
+
+    def held() -> list[Any]:
+        found = consul_agent.api("/v1/health/service/job?passing").json
+        return [(e["Service"]["Address"], e["Service"]["Port"], e["Service"]["Tags"]) for e in found]
+
+    assert server.api("/v1/instances/job-1", "PUT", job | {"lease": 3600}).status in (200, 201)
+    wait(lambda: held() == [("10.0.0.9", 90, ["v2"])], message="it is registered, and passes")
+    assert server.dig("job.docker").addresses == {"10.0.0.9"}
+    assert server.dig("job.docker", "SRV").data[0].split()[2] == "90", "it is counted once"
+    assert len(server.dig("job.docker", "SRV").data) == 1
+    assert server.api("/v1/instances/job-1", "PUT", job | {"lease": 1}).status in (200, 201)
+    wait(lambda: not held(), message="its lease has run out, and so has its registration")
+    wait(lambda: not services(consul_agent), message="the agent has nothing of it")

@@ -34,6 +34,8 @@ log = logging.getLogger("discoverd.consul")
 #: Services up to which a query waits WAIT seconds; with more of them LONG_WAIT, so that asking again
 #: stays cheap for the agent.
 MANY, WAIT, LONG_WAIT = 1000, 60, 300
+#: What an empty catalog means: to a token without rights Consul shows nothing, and says no word of it.
+NOTHING = "no service is to be seen, not even consul: the token may not read services"
 #: Services begun with before other work gets its turn.
 SLICE = 100
 
@@ -211,6 +213,8 @@ class Follower:
         """Say how current all this is: LIVE only where every service was read since the last outage."""
         trouble = self.pulse.trouble
         in_step = trouble is None and not self._behind and not self._poller.behind
+        if in_step and not self._listed:  # the servers themselves are a service, in every datacenter
+            in_step, trouble = False, NOTHING
         if in_step and not self._held.synced:
             self._catalog.in_step(self.datacenter)
             log.info("%s: in step, %d services", self.name, len(self._listed))
