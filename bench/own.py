@@ -7,10 +7,13 @@ where a configuration file cannot say what is needed.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import subprocess
+import time
+import urllib.request
 from typing import TYPE_CHECKING, Final
 
 from bench import peers
@@ -18,6 +21,7 @@ from bench.catalog import ASKERS, CHANGES_A_SECOND, Catalog
 from bench.context import CATALOG, PLAIN
 from bench.measure import Contestant, Ratio, ratio
 from bench.results import Goal, Result, Table, faults_of, goal, throughput, throughput_table
+from bench.servers import START_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,13 +213,26 @@ def memory(bench: Bench) -> Result:
     return result
 
 
+def _all_answer(http: int) -> bool:
+    """Wait until every worker answers on its sockets; before that the main process does for it."""
+    patience = time.monotonic() + START_SECONDS
+    while time.monotonic() < patience:
+        with urllib.request.urlopen(f"http://127.0.0.1:{http}/v1/sources") as reply:
+            if sum(worker["answering"] for worker in json.load(reply)["workers"]) == WORKERS:
+                return True
+        time.sleep(0.05)
+    return False
+
+
 def workers(bench: Bench) -> Result:
     """One process and two, on all cores, at a rate that one can hold."""
     one = bench.serve(peers.DISCOVERD, core=-1)
-    two = bench.serve(peers.discoverd("--workers", str(WORKERS)), core=-1)
-    if two.processes() < WORKERS:
-        fault = f"workers: --workers {WORKERS} started {two.processes()} process"
-        return Result("workers", faults=[fault])
+    two = bench.serve(
+        peers.discoverd("--workers", str(WORKERS), "--http", "127.0.0.1:{http}"),
+        core=-1,
+    )
+    if not _all_answer(two.port + 1):
+        return Result("workers", faults=[f"workers: --workers {WORKERS} has not as many that answer"])
     contestants = [
         bench.contestant(two, label=f"discoverd, {WORKERS} workers"),
         bench.contestant(one, label="discoverd, 1 worker"),

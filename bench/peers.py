@@ -82,7 +82,7 @@ def discoverd(*flags: str) -> Peer:
                 "off",
             ),
             *("--log-level", "warning"),
-            *(flag.format(port=port) for flag in flags),
+            *(flag.format(port=port, http=port + 1) for flag in flags),
         ]
 
     return Peer("discoverd", "docker", prepare)

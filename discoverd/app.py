@@ -43,7 +43,7 @@ from discoverd.wiring import (
     source_names,
     sources_of,
 )
-from discoverd.workers import Pool
+from discoverd.workers.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -7,7 +7,7 @@ import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from discoverd.config.machine import interfaces
+from discoverd.interfaces import interfaces
 
 if TYPE_CHECKING:
     from discoverd.model import IPAddress, IPNetwork

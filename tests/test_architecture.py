@@ -22,7 +22,8 @@ MODULES = {
 
 #: What the rest stands on: plain parts that may know each other, though never in a circle.
 FOUNDATION = {"naming", "nameindex", "registry", "views", "catalog", "config", "host"}
-FOUNDATION |= {"ledger", "log", "privileges", "registration", "supervise", "systemd", "thishost", "warm"}
+FOUNDATION |= {"interfaces", "ledger", "log", "privileges", "registration", "supervise", "systemd"}
+FOUNDATION |= {"thishost", "warm"}
 #: What a component may import stands in a line before it; each name is a module or package of discoverd.
 ORDER = (
     {"model"},

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from discoverd import host
-from discoverd.config.machine import interfaces
 from discoverd.host import GOOD_FOR, HostAddresses
+from discoverd.interfaces import interfaces
 from tests.build import ip
 
 

@@ -56,12 +56,14 @@ def examine(config: Config, client: Client) -> tuple[bool, list[Finding]]:
 
 def _server(client: Client) -> Iterator[Finding]:
     try:
-        sources = client.get("v1", "sources")["sources"]
+        said = client.get("v1", "sources")
     except (UnreachableError, RefusedError, TimeoutError) as error:
         yield Finding("server", PROBLEM, str(error), "start it: discoverd serve")
         return
     yield Finding("server", OK, f"{client.url} answers")
-    for source in sources:
+    if workers := said.get("workers"):
+        yield _workers(workers)
+    for source in said["sources"]:
         name = f"source {source['name']}"
         if source["state"] == "live":
             yield Finding(name, OK, f"live, {source['instances']} instances")
@@ -69,6 +71,14 @@ def _server(client: Client) -> Iterator[Finding]:
             found = f"{source['state']}: {source['last_error'] or 'its first sync is not complete'}"
             mend = "see what is found of its engine or agent below, and the server's log"
             yield Finding(name, PROBLEM if source["state"] == "syncing" else WARNING, found, mend)
+
+
+def _workers(workers: list[dict[str, Any]]) -> Finding:
+    answering, deaths = sum(w["answering"] for w in workers), sum(w["deaths"] for w in workers)
+    found = f"{answering} of {len(workers)} answer, {deaths} have died since the start"
+    if answering == len(workers) and not deaths:
+        return Finding("workers", OK, found)
+    return Finding("workers", WARNING, found, "the server's log says how they ended; it answers for them")
 
 
 def _ports(config: Config) -> Iterator[Finding]:

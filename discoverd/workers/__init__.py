@@ -5,7 +5,3 @@ workers as fresh processes (:mod:`.process`), hands them sockets that it bound a
 them what changes (:mod:`.mirror` to :mod:`.replica`). While a worker is not there, the main process
 answers on its sockets (:mod:`.pool`). docs/decisions/ says why it is so.
 """
-
-from discoverd.workers.pool import Pool
-
-__all__ = ["Pool"]

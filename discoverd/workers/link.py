@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -34,12 +35,16 @@ if TYPE_CHECKING:
     from discoverd.answering import LookUp as Ask
     from discoverd.workers.mirror import Mirror
 
+log = logging.getLogger("discoverd.workers")
+
 #: Octets on their way to a worker, beyond which it is told nothing more until they have left.
 UNREAD_MOST: Final = 1 << 18
-#: Seconds between two signs of life, and how many a worker may leave unanswered before it is killed.
+#: Seconds between two signs of life, and how many a worker may leave unanswered before it is killed: one
+#: that answers on its sockets, and one that is still starting, for which the main process answers.
 #: Counted and not timed: when the machine or the main process stood still, nobody was late.
 TICK_SECONDS: Final = 1.0
-UNANSWERED_MOST: Final = 10
+UNANSWERED_MOST: Final = 20
+UNANSWERED_AT_START: Final = 120
 
 
 class Link:
@@ -140,7 +145,8 @@ class Link:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            if self._ticks - self._tocks >= UNANSWERED_MOST:
+            if self._ticks - self._tocks >= (UNANSWERED_MOST if self.answering else UNANSWERED_AT_START):
+                log.warning("process %d gives no sign of life and is killed", self.pid)
                 self.kill()
             self._send_tick()
 

@@ -11,10 +11,10 @@ from discoverd.config.machine import (
     Machine,
     default_state_dir,
     default_upstreams,
-    interfaces,
     own_networks,
     this_machine,
 )
+from discoverd.interfaces import interfaces
 
 INTERFACES = (ip_interface("127.0.0.1/8"), ip_interface("10.1.2.3/24"), ip_interface("10.1.2.4/24"))
 
