@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
 import sys
 from contextlib import suppress
@@ -101,8 +102,10 @@ class Link:
             self.closed.set_result(None)
 
     def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        # not by Process.kill(): that asks for the exit status itself, which the loop then waits for in vain
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
     # -- to the worker ----------------------------------------------------------------------
 

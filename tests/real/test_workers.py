@@ -63,14 +63,15 @@ def workers(server: Server) -> list[dict[str, Any]]:
     return said
 
 
-def wait_for_workers(server: Server) -> list[int]:
-    """Until all of them answer; their processes."""
-    until(
-        lambda: len(workers(server)) == WORKERS and all(w["answering"] for w in workers(server)),
-        timeout=60,
-        message=lambda: f"all workers answer: {workers(server)}\n{server.log_text}",
-    )
-    return [w["pid"] for w in workers(server)]
+def wait_for_workers(server: Server, without: int = 0) -> list[int]:
+    """Until all of them answer, a certain one not among them; their processes."""
+
+    def answering() -> list[int]:
+        said = workers(server)
+        pids = [w["pid"] for w in said if w["answering"]]
+        return pids if len(pids) == len(said) == WORKERS and without not in pids else []
+
+    return until(answering, timeout=60, message=lambda: f"{workers(server)}\n{server.log_text}")
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +187,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None
                 so_far = len(answered)
                 until(lambda n=so_far: len(answered) > n + 20)  # type: ignore[misc]
                 os.kill(victim, signal.SIGKILL)
-                until(lambda v=victim: v not in wait_for_workers(server))  # type: ignore[misc]
+                wait_for_workers(server, without=victim)
         finally:
             over.set()
             stream.join()
@@ -236,7 +237,7 @@ def test_a_reload_reaches_every_worker(tmp_path: Path) -> None:
         # and who comes later goes by it as well
         killed, _ = wait_for_workers(server)
         os.kill(killed, signal.SIGKILL)
-        until(lambda: killed not in wait_for_workers(server))
+        wait_for_workers(server, without=killed)
         assert {r.answer[0].ttl for r in all_ports.ask("web.other")} == {77}
 
 
