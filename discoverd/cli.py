@@ -237,6 +237,14 @@ def doctor(*, url: str | None, as_json: bool, **flags: Any) -> None:
     sys.exit(1 if any(finding.verdict == command.PROBLEM for finding in findings) else 0)
 
 
+@cli.command(hidden=True)
+def manual() -> None:
+    """Print the manual page: discoverd manual > docs/discoverd.1."""
+    from discoverd.commands.manual import page
+
+    click.echo(page(cli, __version__), nl=False)
+
+
 @contextmanager
 def _asking(url: str | None, token: str | None = None) -> Iterator[Client]:
     """A client of the running server; what goes wrong between them ends the command."""

@@ -47,7 +47,9 @@ def test_a_wheel_has_every_module_and_the_command(tmp_path: Path) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert tracked <= packed
-    assert {name.partition("/")[0] for name in packed} == {"discoverd", info}
+    data = f"discoverd-{discoverd.__version__}.data"
+    assert {name.partition("/")[0] for name in packed} == {"discoverd", info, data}
+    assert f"{data}/data/share/man/man1/discoverd.1" in packed
     assert "discoverd = discoverd.cli:main" in entry_points
     assert f"{info}/licenses/LICENSE" in packed
     assert "License-Expression: Apache-2.0" in metadata
