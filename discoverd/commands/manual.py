@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from click import Command, Context, Group
 
 OUTLINE = """\
-discoverd watches Docker Engines and Consul, and answers DNS questions for the services it finds there with
-the addresses that the asker can reach. The commands other than serve, check and doctor talk to a running server.
+discoverd watches Docker Engines and Consul, and answers DNS questions for the services it finds there
+with the addresses that the asker can reach. The commands other than serve, check and doctor talk to a
+running server.
 """
 ENVIRONMENT = (
     ("DISCOVERD_CONFIG", "The configuration file, as --config."),

@@ -224,8 +224,7 @@ def test_two_thousand_instances_are_a_table_too(
     assert {(many_lines, few_lines) for (_, many_lines), (_, few_lines) in rounds} == {(2001, 21)}
     many_seconds, few_seconds = (min(each[i][0] for each in rounds) for i in (0, 1))
     server.close()
-    record_property(
-        "measured processor time of discoverd services with 2,000 instances", f"{many_seconds:.2f} s"
-    )
+    figure = f"{many_seconds:.2f} s, with 20 {few_seconds:.2f} s"
+    record_property("measured processor time of discoverd services with 2,000 instances", figure)
     # a second on any machine that starts the interpreter with its modules in half of one
     assert many_seconds < 2 * few_seconds

@@ -48,7 +48,7 @@ def test_groff_and_man_have_nothing_to_say_of_it() -> None:
         )
         assert done.stderr == ""
     assert "discoverd services [OPTIONS] [NAME]" in done.stdout
-    assert re.search(r"--state-dir PATH\n\s+Keep registrations here", done.stdout)
+    assert re.search(r"--state-dir PATH\n\s+Keep\s+registrations\s+here", done.stdout)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_bash_completes(environment: dict[str, str]) -> None:
         COMP_WORDS=(discoverd dereg) COMP_CWORD=1
         _discoverd_completion discoverd
         echo "offers ${COMPREPLY[@]}"
-        COMP_WORDS=(discoverd services --j) COMP_CWORD=2
+        COMPREPLY=() COMP_WORDS=(discoverd services --j) COMP_CWORD=2
         _discoverd_completion discoverd
         echo "offers ${COMPREPLY[@]}"
     """
