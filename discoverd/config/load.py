@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from discoverd.config import contexts
 from discoverd.config.endpoints import parse_listen
 from discoverd.config.errors import ConfigError, shown
 from discoverd.config.faults import Origins, leaves
@@ -28,6 +29,7 @@ from discoverd.config.rules import contradictions
 from discoverd.config.settings import CONFIG_FLAG, CONFIG_VARIABLE, OTHER_VARIABLES, SETTINGS
 from discoverd.config.toml_lines import lines_of
 from discoverd.config.values import as_list
+from discoverd.naming import to_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -202,10 +204,13 @@ def _fill_defaults(
         if host := environ.get("DOCKER_HOST", "").strip():
             raw["docker"] = [host]
             origins.given["docker",] = "DOCKER_HOST"
+        elif (context := contexts.chosen(environ))[0]:
+            raw["docker"] = [contexts.PREFIX + context[0]]
+            origins.given["docker",] = context[1]
         else:
             raw["docker"] = [f"unix://{DOCKER_SOCKET}"] if machine.has_docker_socket else []
     if isinstance(raw["docker"], list):
-        raw["docker"] = [_with_tls(engine, environ) for engine in raw["docker"]]
+        raw["docker"] = [_with_tls(_of_context(engine, environ), environ) for engine in raw["docker"]]
     try:
         written = raw.get("listen", Config.model_fields["listen"].default)
         listen = [parse_listen(text) for text in as_list(written)]
@@ -237,6 +242,17 @@ def _fill_consul(raw: dict[str, Any], environ: Mapping[str, str], origins: Origi
             table[key] = value.lower() not in {"0", "f", "false"} if key == "tls_verify" else value
             origins.given["consul", key] = variable
     raw["consul"] = table
+
+
+def _of_context(engine: Any, environ: Mapping[str, str]) -> Any:
+    """``context:NAME`` as the table that the context stands for; one that is none is refused later."""
+    given = {"url": engine} if isinstance(engine, str) else engine
+    url = given.get("url") if isinstance(given, dict) else None
+    if not isinstance(url, str) or not url.startswith(contexts.PREFIX):
+        return engine
+    named = {"name": name} if (name := to_label(url.removeprefix(contexts.PREFIX))) else {}
+    found = contexts.table(url, environ)
+    return {**named, **given, **found} if found else engine
 
 
 def _with_tls(engine: Any, environ: Mapping[str, str]) -> Any:

@@ -159,6 +159,10 @@ def parse_docker_url(value: Any) -> str:
     text = value.strip() if isinstance(value, str) else ""
     if text.startswith("/"):
         raise ValueError(f"expected a URL: unix://{text}")
+    if text.startswith("context:"):  # those that there are have been replaced by what they stand for
+        raise ValueError(
+            "expected a context that `docker context ls` shows to the user that discoverd runs as"
+        )
     try:
         url = urlsplit(text)
         good = url.scheme == "unix" and not url.netloc and url.path.startswith("/")
