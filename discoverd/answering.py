@@ -12,6 +12,7 @@ from discoverd.dns.denial import Denial
 from discoverd.dns.fastpath import Fastpath
 from discoverd.dns.forwarding import Forwarding
 from discoverd.dns.handler import Handler
+from discoverd.dns.ratelimit import RateLimit
 from discoverd.dns.server import DnsServer
 from discoverd.host import HostAddresses
 from discoverd.querylog import QueryLog
@@ -49,6 +50,9 @@ class Choices:
     zones: tuple[tuple[str, tuple[Upstream, ...]], ...] = ()
     #: Answers of others that are kept, and octets that they may take.
     cache: tuple[int, int] = (10_000, 32 << 20)
+    #: Replies a second to a network whose addresses may be forged, and which networks' are not.
+    rate_limit: int = 0
+    rate_limit_exempt: tuple[IPNetwork, ...] = ()
     #: By which a question of ours that comes back is known; 6 octets, drawn anew where it is empty.
     mark: bytes = b""
     #: Who may have other people's names forwarded.
@@ -89,7 +93,7 @@ class Answering:
         #: Before any endpoint is made: which of them serves depends on it.
         self.query_log = QueryLog(choices.query_log) if choices.query_log else None
         self.handler.observer.log = self.query_log
-        self._ask = look_up
+        self._ask, self._cookies = look_up, cookies
         self.registry.subscribe(self._changed)
         self.catalog.subscribe(self.fastpath.drop)
         self.choices = choices
@@ -106,6 +110,9 @@ class Answering:
         self.handler.options.identify(choices.identity)
         self.forwarding.forwarder = Forwarder(choices.upstreams, dict(choices.zones), choices.mark)
         self.forwarding.cache.bound(*choices.cache)
+        self.handler.rate_limit = self.forwarding.rate_limit = RateLimit(
+            choices.rate_limit, choices.rate_limit_exempt, self._cookies
+        )
         self.fastpath.clear()
 
     async def close(self) -> None:

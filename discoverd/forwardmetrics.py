@@ -28,6 +28,8 @@ COUNTERS: Final = (
     ("rejected", "discoverd_forward_rejected", "Questions beyond what may be under way at once."),
     ("failed", "discoverd_forward_failures", "Questions that nobody had an answer to."),
     ("loops", "discoverd_forward_loops", "Questions of our own that came back."),
+    ("dropped", "discoverd_rate_limited_dropped", "Questions beyond the rate that got no reply."),
+    ("truncated", "discoverd_rate_limited_truncated", "Questions beyond the rate that got TC."),
     ("private", "discoverd_forward_private", "Questions for names that never leave this machine."),
 )
 OF_SERVERS: Final = (

@@ -122,6 +122,8 @@ def choices_of(config: Config) -> Choices:
         zones=tuple((name, _upstreams(config, servers)) for name, servers in zones),
         cache=(config.forward.cache_entries, config.forward.cache_bytes),
         mark=IDENTITY,
+        rate_limit=config.dns.rate_limit,
+        rate_limit_exempt=tuple(config.dns.rate_limit_exempt),
         recursion=tuple(config.forward.allow),
         consul=config.consul is not None,
         only_passing=config.consul is not None and config.consul.only_passing,

@@ -216,10 +216,13 @@ def _fill_defaults(
         listen = [parse_listen(text) for text in as_list(written)]
     except ValueError:
         listen = []  # refused later, with its origin
-    forward = raw.setdefault("forward", {})
+    near = list(dict.fromkeys((*LOCAL_NETWORKS, *own_networks(machine))))
+    forward, dns = raw.setdefault("forward", {}), raw.setdefault("dns", {})
     if isinstance(forward, dict):
         forward.setdefault("upstreams", list(default_upstreams(machine, listen)))
-        forward.setdefault("allow", list(dict.fromkeys((*LOCAL_NETWORKS, *own_networks(machine)))))
+        forward.setdefault("allow", near)
+    if isinstance(dns, dict):
+        dns.setdefault("rate_limit_exempt", near)
     raw.setdefault("state_dir", default_state_dir(environ, machine))
     _fill_consul(raw, environ, origins)
 

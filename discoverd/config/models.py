@@ -175,6 +175,12 @@ class DnsConfig(Frozen):
     udp_size: Annotated[int, whole(512, 4096, "bytes from 512 to 4096")] = Field(
         default=1232, description="largest UDP reply in bytes (RFC 6891 section 6.2.5)"
     )
+    rate_limit: Annotated[int, whole(0, 1_000_000, "a whole number from 0 to 1000000")] = Field(
+        default=100, description="UDP replies a second to a /24 or /56 outside rate_limit_exempt; 0: no bound"
+    )
+    rate_limit_exempt: Networks = Field(
+        default=(), description="askers whose addresses nobody can forge; default: as forward.allow's"
+    )
     negative_ttl: Seconds = Field(
         default=5, description="seconds that negative answers may be cached (RFC 2308)"
     )

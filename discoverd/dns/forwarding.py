@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from discoverd.dns.fastpath import Fastpath
     from discoverd.dns.foreign import Awaited, Foreign, Upstreamed
+    from discoverd.dns.ratelimit import RateLimit
     from discoverd.resolver.cache import Entry
     from discoverd.resolver.outcome import Outcome, Question
     from discoverd.resolver.upstreams.pending import Pending
@@ -80,6 +81,8 @@ class Forwarding:
         self.kept = Kept(fastpath, self.cache, self._refresh) if fastpath is not None else None
         self._tasks: set[asyncio.Task[None]] = set()
         self._told, self._told_since = 0, float("-inf")
+        #: Counted along: it bounds all replies.
+        self.rate_limit: RateLimit | None = None
         #: Of replies: failures by why, and those that never left this machine.
         self.failed = self.private = 0
 
@@ -119,6 +122,9 @@ class Forwarding:
             ("failed", ""): self.failed,
             ("private", ""): self.private,
         })  # fmt: skip
+        if self.rate_limit is not None:
+            found["dropped", ""] = self.rate_limit.dropped
+            found["truncated", ""] = self.rate_limit.truncated
         for server in forwarder.known.values():
             found["sent", str(server)] += server.sent
             found["answered", str(server)] += server.answered

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from discoverd.dns.cookies import Cookies
     from discoverd.dns.fastpath import Fastpath
+    from discoverd.dns.ratelimit import RateLimit
     from discoverd.dns.store import Store
     from discoverd.dns.transfer import Transfer
     from discoverd.model import IPAddress
@@ -98,13 +99,16 @@ class Handler:
         self.options = Options(fastpath.udp_size, cookies, identity)
         #: Told of every answer by who sends it.
         self.observer = Observer(fastpath)
+        #: Of replies to datagrams; such askers are not remembered by the fast path.
+        self.rate_limit: RateLimit | None = None
 
     def place(self, asker: str, own: str | None) -> Store:
         """The store of an asker's view; remembered where the asker's address alone decides it."""
         address = _address(asker)
         view = self._views.of(address, _address(own) if own else None)
         store = self.fastpath.store(view, may_recurse=view.recursion and self._may_recurse(address))
-        if not self._views.hidden(address):
+        watched = self.rate_limit is not None and self.rate_limit.watches(address)
+        if not watched and not self._views.hidden(address):
             self.fastpath.remember_asker(address, asker, store)
         return store
 
@@ -122,6 +126,10 @@ class Handler:
         ``own`` is the address that was asked, ``asker`` the one that asks (without it there are no
         cookies and no transfers). Over TCP a reply may have 65,535 octets.
         """
+        if self.rate_limit is not None and asker is not None and not tcp and len(packet) >= HEADER_SIZE:
+            allowed = self.rate_limit.allows(packet, asker)
+            if allowed is not True:
+                return allowed or None
         return self._handle(packet, store, own, asker, self._no_transfer, tcp=tcp)
 
     def handle_stream(self, packet: bytes, store: Store, own: str, asker: str) -> Reply | Transfer:
