@@ -203,8 +203,8 @@ async def test_a_namespace_is_ignored_by_an_agent_that_has_none(
 
 
 async def test_more_services_than_connections(consul_agents: Callable[..., ConsulAgent]) -> None:
-    """An agent that lets one address have 30 connections: five services are watched, the rest polled."""
-    agent = consul_agents("dev", {"limits": {"http_max_conns_per_client": 30}})
+    """An agent that lets one address have 50 connections: five services are watched, the rest polled."""
+    agent = consul_agents("dev", {"limits": {"http_max_conns_per_client": 50}})
     await asyncio.to_thread(agent.start)
     for number in range(20):
         check = "passing" if number % 2 else None
@@ -240,6 +240,23 @@ async def test_more_services_than_connections(consul_agents: Callable[..., Consu
             lambda: {i.service for i in followed.registry.instances()} == {"consul"}, "all are gone"
         )
         assert followed.status().detail["outages"] == 0, "the agent's limit was never reached"
+
+
+async def test_another_start_finds_connections_left(consul_agents: Callable[..., ConsulAgent]) -> None:
+    """The agent keeps the connection of a query that nobody waits for any more, until its wait is over."""
+    agent = consul_agents("dev", {"limits": {"http_max_conns_per_client": 80}})
+    await asyncio.to_thread(agent.start)
+    for number in range(40):
+        await register(agent, f"s{number}", Address=f"10.0.0.{number}")
+    for _ in range(2):
+        async with following(agent) as followed:
+            status = await followed.state("live")
+            assert (status.detail["watched"], status.detail["polled"]) == (20, 21)
+            await register(agent, "s1", Address="10.1.0.1")
+            await followed.until(lambda: followed.addresses("s1") == {"10.1.0.1"}, "a change")
+            await register(agent, "s1", Address="10.0.0.1")
+            await followed.until(lambda: followed.addresses("s1") == {"10.0.0.1"}, "and another")
+            assert followed.status().detail["outages"] == 0
 
 
 def _all_like(followed: Followed, service: str, like: Callable[[Instance], bool]) -> bool:
@@ -294,8 +311,12 @@ async def test_datacenters_are_followed_apart(consul_agents: Callable[..., Consu
     await asyncio.to_thread(second.start)
     await register(first, "web", Address="10.1.0.1")
     await register(second, "web", Address="10.2.0.1")
-    async with following(first, datacenters=("", "dc2")) as followed:
+    async with following(first, datacenters=("", "dc2", "dc9")) as followed:
         await followed.state("live")
+        await followed.until(
+            lambda: "No path to datacenter" in str(followed.status("consul/dc9").last_error), "dc9 is nowhere"
+        )
+        assert followed.status("consul/dc9").state == "syncing"
         await followed.state("live", "consul/dc2", timeout=60)
         assert {(i.scope, str(i.addresses[0].ip)) for i in followed.instances("web")} == {
             ("dc1", "10.1.0.1"),

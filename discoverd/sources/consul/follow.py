@@ -241,7 +241,7 @@ class Follower:
                 self.name,
                 len(self._listed),
                 len(self._watched),
-                2 * len(self._listed) + 50,
+                self.link.limit_for(len(self._listed) + 10),
             )
 
 

@@ -31,8 +31,9 @@ READERS, EXACT_READERS = 16, 4
 #: Connections one client address may have where the agent does not say
 #: (https://developer.hashicorp.com/consul/docs/agent/config/config-files#http_max_conns_per_client).
 DEFAULT_LIMIT = 200
-#: Connections left to other programs of this machine and to plain requests.
-SPARE = 20
+#: Connections left to other programs of this machine; and what waits in a datacenter beside services: for
+#: their list, the nodes, and the checks of polled services.
+OTHERS, LISTS = 14, 3
 #: Open files that everything else in this process has, and waiting queries that nobody needs more of.
 OWN_FILES, FILES_MOST = 512, 100_000
 
@@ -59,6 +60,8 @@ class Link:
         self.control = Client(settings, connections=READERS)
         self.exact = Client(settings, connections=EXACT_READERS, consistency="consistent")
         self.readers = asyncio.Semaphore(READERS)
+        #: Apart from the others: without a leader such a read takes seconds, and fails.
+        self._exact_readers = asyncio.Semaphore(EXACT_READERS)
         self.watches = 0
         self._budget = 0
 
@@ -73,9 +76,7 @@ class Link:
         except DeniedError as denied:
             identity = await self._from_the_outside(denied)
         limit = identity.limit
-        # A query that its asker gave up keeps its connection until its wait is over: half of them are
-        # for those, so that discoverd can be started again at once.
-        allowed = (limit - SPARE) // 2 if limit else FILES_MOST
+        allowed = (limit - self.limit_for(0)) // 2 if limit else FILES_MOST
         self._budget = max(1, open_files(min(self.settings.max_watches or allowed, FILES_MOST)))
         if self.settings.namespace:
             if identity.enterprise:
@@ -108,9 +109,18 @@ class Link:
 
     async def read_exactly(self, ask: Ask[T]) -> tuple[int, T]:
         """Ask the leader without waiting. Raises ConsulError, also while there is no leader."""
-        async with self.readers:
+        async with self._exact_readers:
             new, value = await ask(self.exact, 0)
         return new.number, value
+
+    def limit_for(self, watches: int) -> int:
+        """The agent's limit of connections that leaves room for so many services.
+
+        A query that its asker gave up keeps its connection until its wait is over: there is room for
+        those of a discoverd that was killed, so that it can be started again at once.
+        """
+        waiting = watches + LISTS * len(self.settings.datacenters)
+        return 2 * waiting + READERS + EXACT_READERS + OTHERS
 
     @property
     def budget(self) -> int:
