@@ -24,7 +24,7 @@ from tests.wait import until
 #: 10.<slot>.0.0/16 is a run's own; ``ip link add`` of the bridge named after it is what reserves it.
 SLOTS = range(201, 250)
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
-DAEMONS = ("dockerd", "containerd", "containerd-shim", "consul")
+DAEMONS = ("dockerd", "containerd", "containerd-shim", "consul", "podman", "conmon")
 PREFIX = f"discoverd-test-{os.geteuid()}-"
 
 

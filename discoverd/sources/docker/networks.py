@@ -144,7 +144,8 @@ def parse_ground(
     memberships: list[Membership] = []
     addresses: list[Address] = []
     given = part(doc, "NetworkSettings", "Networks")
-    found = {name: text(part(given, name), "NetworkID") or known.ids.get(name, name) for name in given}
+    told = {name: text(part(given, name), "NetworkID") or name for name in given}
+    found = {name: known.ids.get(told[name], told[name]) for name in given}  # Podman 4 tells names for ids
     shorts = {name: _short(known, found[name], project) for name in given}
 
     def rank(name: str) -> tuple[int, str]:
