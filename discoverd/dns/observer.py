@@ -1,6 +1,6 @@
 """What was answered, to whom and how fast: counted, and handed to the query log where there is one.
 
-Answers of the fast path are counted by their rings (:mod:`.hits`) and timed by the batch, all others one
+Answers of the fast path are counted by kind (:mod:`.hits`) and timed by the batch, all others one
 by one: some 2 of the 100 µs and more that each of them takes.
 """
 
@@ -94,7 +94,7 @@ class Observer:
     """Sees every answer of one handler, whatever it came by."""
 
     def __init__(self, fastpath: Fastpath) -> None:
-        self._hits, self._streamed = fastpath.hits, fastpath.streamed
+        self._hits = fastpath.hits
         self.log: Log | None = None
         self.times = {path: Times() for path in (FAST, SLOW, FORWARDED)}
         self._answers: Counter[Answered] = Counter()
@@ -143,9 +143,7 @@ class Observer:
 
     def read(self) -> Observed:
         answers = Counter(self._answers)
-        streamed = self._streamed.read()
-        for kind, sent in self._hits.read().items():
-            over_tcp = streamed.get(kind, 0)
+        for kind, (sent, over_tcp) in self._hits.read().items():
             answers[TCP, *kind] += over_tcp
             answers[UDP, *kind] += sent - over_tcp
         answers = +answers

@@ -31,8 +31,11 @@ USES_MOST: Final = 1 << 60
 
 #: By form of the query: plain, with RD, with an OPT record, with both.
 Headers = tuple[bytes, bytes, bytes, bytes]
-#: Reply headers, whose turn it is, the records of every rotation, octets of a whole reply without OPT.
-Ring = tuple[Headers, "Callable[[], int]", "Sequence[bytes] | Rotations", int]
+#: Reply headers, whose turn it is, the records of every rotation, octets of a whole reply without OPT,
+#: and where it is counted.
+Ring = tuple[Headers, "Callable[[], int]", "Sequence[bytes] | Rotations", int, int]
+#: Where a reply lies, its octets, and where it is counted; an iovec begins like this.
+PLACE: Final = struct.Struct("@QQQ")
 
 
 class Store:
@@ -47,20 +50,15 @@ class Store:
         "may_recurse",
         "prepared",
         "rings",
-        "streamed",
-        "streamed_denials",
         "view",
     )
 
-    def __init__(self, view: View, *, may_recurse: bool, hits: Hits, streamed: Hits) -> None:
-        """``hits`` is where what is given out from here is counted, ``streamed`` where TCP does so again."""
+    def __init__(self, view: View, *, may_recurse: bool, hits: Hits) -> None:
+        """``hits`` is where what is given out from here is counted."""
         self.view, self.may_recurse = view, may_recurse
         self._hits, self._place = hits, view.place.name.lower()
-        #: By type in wire format, what is to take an item for each name that is denied.
-        self.denials = hits.of(message.NXDOMAIN, self._place)
-        #: The same for each reply that leaves by TCP.
-        self.streamed = streamed.of(message.NOERROR, self._place)
-        self.streamed_denials = streamed.of(message.NXDOMAIN, self._place)
+        #: By type in wire format, where names that are denied are counted.
+        self.denials = hits.by_type(message.NXDOMAIN, self._place)
         #: Queries behind their ids to where the next reply lies.
         self.exact: dict[bytes, Iterator[bytes]] = {}
         #: Questions in lower case to their rings.
@@ -84,8 +82,8 @@ class Store:
         if prepared.rotations <= ROTATIONS_MOST:
             tails = prepared.tails = (first, *map(tails.__getitem__, range(1, prepared.rotations)))
         size = HEADER_SIZE + len(question) + len(first)
-        turns = self._counted(prepared.starts, question, prepared.rcode)
-        return _headers(flags, *counts), turns.__next__, tails, size
+        number = self._number(question, prepared.rcode)
+        return _headers(flags, *counts), prepared.starts.__next__, tails, size, number
 
     def keep_exact(self, query: bytes, question: bytes, head: bytes, opt: bytes) -> None:
         """Lay out all replies to one query one after the other, ready to be sent from there."""
@@ -95,25 +93,24 @@ class Store:
             return
         replies = [head + tail + opt for tail in tails]
         block = b"".join(replies)
-        at = mmsg.address(block)
+        at, number = mmsg.address(block), self._number(question, prepared.rcode)
         places = _Places(block)
         for reply in replies:
-            places.append(struct.pack("QQ", at, len(reply)))
+            places.append(PLACE.pack(at, len(reply), number))
             at += len(reply)
-        turns = self._counted(prepared.starts, question, prepared.rcode)
-        self.exact[query] = map(places.__getitem__, turns)
+        self.exact[query] = map(places.__getitem__, prepared.starts)
         prepared.queries = (*prepared.queries, query)
 
-    def _counted(self, turns: Iterator[int], question: bytes, rcode: int) -> Iterator[int]:
-        return self._hits.counted(turns, int.from_bytes(question[-4:-2], "big"), rcode, self._place)
+    def _number(self, question: bytes, rcode: int) -> int:
+        return self._hits.by_type(rcode, self._place)[question[-4:-2]]
 
     def keep_reply(self, query: bytes, question: bytes, reply: bytes) -> Uses:
         """Keep a reply that does not rotate, in place of one that is kept already."""
         self._foreign.setdefault(question, set()).add(query)
         places, uses = _Places(reply), Uses()
-        places.append(struct.pack("QQ", mmsg.address(reply), len(reply)))
-        turns = self._counted(uses.zeros, question, reply[1] & 0xF)
-        self.exact[query] = map(places.__getitem__, turns)
+        number = self._number(question, reply[1] & 0xF)
+        places.append(PLACE.pack(mmsg.address(reply), len(reply), number))
+        self.exact[query] = map(places.__getitem__, uses.zeros)
         return uses
 
     def drop(self, question: bytes) -> None:
@@ -123,7 +120,7 @@ class Store:
         if prepared is not None:
             self.rings.pop(question, None)
             for query in prepared.queries:
-                del self.exact[query]
+                self.exact.pop(query, None)
 
 
 class Uses:
@@ -152,7 +149,7 @@ class Rotations:
 
 
 class _Places(list[bytes]):
-    """Where replies lie, as (address, size) in native 64-bit words; keeps their memory alive."""
+    """Where replies lie, each a PLACE; keeps their memory alive."""
 
     __slots__ = ("_block",)
 

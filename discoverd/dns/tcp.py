@@ -258,12 +258,13 @@ class Connection(asyncio.Protocol):
             denial = fastpath.reply(store, packet, self._peer)
             if denial is None:
                 return None
-            next(store.streamed_denials[question[-4:-2]])
+            fastpath.hits.streamed[store.denials[question[-4:-2].lower()]] += 1
             return self._logged(packet[:2] + denial)
-        headers, turn, tails, size = ring
+        headers, turn, tails, size, number = ring
         if size > self._whole_below or headers[0][0] & TC_BIT:
             return None  # over UDP something of it may have been left out
-        next(store.streamed[question[-4:-2]])
+        fastpath.hits.counts[number] += 1
+        fastpath.hits.streamed[number] += 1
         return self._logged(b"".join((packet[:2], headers[form], question, tails[turn()], opt)))
 
     def _logged(self, reply: bytes) -> bytes:

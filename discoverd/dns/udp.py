@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from discoverd.dns import mmsg
 from discoverd.dns.handler import Foreign
+from discoverd.dns.hits import UNCOUNTED
 from discoverd.dns.mmsg import CONTROL_SLOT, NAME_SLOT, OVERFLOW, SLOT
 from discoverd.dns.observer import UDP, clock
+from discoverd.dns.store import PLACE
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,9 +43,6 @@ _IN_PKTINFO: Final = struct.Struct("@i4s4s")
 _IN6_PKTINFO: Final = struct.Struct("@16si")
 _CMSG_HEADER: Final = socket.CMSG_LEN(0)
 _ANCILLARY_SPACE: Final = socket.CMSG_SPACE(max(_IN_PKTINFO.size, _IN6_PKTINFO.size))
-
-#: Address and octets of a reply, as an iovec has them.
-PAIR: Final = struct.Struct("@QQ")
 
 Peer = tuple[str, int] | tuple[str, int, int, int]
 Ancillary = list[tuple[int, int, bytes]]
@@ -187,6 +186,7 @@ class BatchedEndpoint(UdpEndpoint):
         pktinfo = _IN6_PKTINFO.size if self._six else _IN_PKTINFO.size
         self._control = 0 if self._bound else socket.CMSG_SPACE(pktinfo)
         self._batch = mmsg.Batch(sock, control=self._control)
+        self._hits = handler.fastpath.hits
         self._starts = range(0, SLOT * mmsg.BATCH, SLOT)
 
     def drain(self) -> None:
@@ -209,9 +209,10 @@ class BatchedEndpoint(UdpEndpoint):
         missed = replies.count(None)
         self.fast += count - missed
         holes = self._answer_varied(replies, queries, lengths, askers) if missed else []
-        # each reply is an address and a size, side by side
+        # each reply is an address, a size and where it is counted, side by side
         words = memoryview(b"".join(replies)).cast("Q")
-        batch.bases[:count], batch.sizes[:count] = words[::2], words[1::2]
+        batch.bases[:count], batch.sizes[:count] = words[::3], words[1::3]
+        self._hits.add(words[2::3].tolist())
         first = 0
         for hole in holes:
             self.dropped += batch.send(first, hole)
@@ -249,7 +250,8 @@ class BatchedEndpoint(UdpEndpoint):
         whole = b"".join(octets)
         self._batch.replies[: len(whole)] = whole
         sizes = list(map(len, octets))
-        places = map(PAIR.pack, accumulate(sizes, initial=self._batch.replies_at), sizes)
+        starts = accumulate(sizes, initial=self._batch.replies_at)
+        places = map(PLACE.pack, starts, sizes, repeat(UNCOUNTED))
         for i, place in zip(missed, places, strict=False):
             replies[i] = place
         return [i for i, answer in zip(missed, answers, strict=True) if answer is None] if slow else []

@@ -205,6 +205,17 @@ def test_what_rests_on_two_names_is_dropped_with_either_and_kept_once(served: Se
     assert all(len(each) <= 2 for each in held)
 
 
+@pytest.mark.parametrize("rtype", ["A", "HTTPS", "TYPE97", "LOC"])
+def test_replies_are_counted_by_their_type(served: Served, rtype: str) -> None:
+    """HTTPS is 65, which is a letter, and 97 the same one in lower case."""
+    asked, unknown = (query(f"{name}.docker", rtype).to_wire() for name in ("WEB", "nobody"))
+    served.slowly(asked)
+    served.quickly(*[asked] * 5, *[unknown] * 3)
+    counted = {"A": 1, "HTTPS": 65, "TYPE97": 65, "LOC": 0}[rtype]
+    kept = {} if rtype == "LOC" else {(counted, 0, "elsewhere"): (5, 0)}
+    assert served.fast.hits.read() == {**kept, (counted, 3, "elsewhere"): (3, 0)}
+
+
 def test_exact_queries_go_with_their_question(served: Served) -> None:
     store = served.store()
     for rtype in ("A", "AAAA", "TXT"):
