@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -136,6 +137,17 @@ def counter(server: Server, name: str) -> float:
     return sum(map(float, found))
 
 
+def doctor(server: Server) -> dict[str, str]:
+    """What ``discoverd doctor`` finds of the workers."""
+    command = [sys.executable, "-m", "discoverd", "doctor", "--docker", "off", "--upstream", "off", "--json"]
+    done = subprocess.run(
+        [*command, "--url", server.url], cwd=REPO, capture_output=True, text=True, timeout=60, check=False
+    )
+    (found,) = [each for each in json.loads(done.stdout) if each["check"] == "workers"]
+    assert isinstance(found, dict)
+    return found
+
+
 def test_a_change_is_answered_by_every_worker_at_once(
     shared: Server, record_property: Callable[[str, object], None]
 ) -> None:
@@ -199,6 +211,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None
         assert counter(server, "discoverd_workers") == WORKERS
         assert counter(server, "discoverd_dns_udp_queries_total") >= asked_before
         assert "worker 1 was killed by signal 9" in server.log_text
+        assert doctor(server)["found"] == "2 of 2 answer, 2 have died since the start"
         register(server, "after", "after", "10.1.0.2")
         until(lambda: all_ports.addresses("after.docker") == {("10.1.0.2",)})
 
