@@ -335,6 +335,19 @@ def test_consuls_own_variables_say_what_nobody_else_does(read: Reader) -> None:
         ('scope = "any"', 'scope = "any": expected prefer or strict'),
         ("workers = 0", "workers = 0: expected a whole number from 1 to 64"),
         ("state_dir = 5", "state_dir = 5: expected a path or off"),
+        ("max_stale = -1", "max_stale = -1: expected whole seconds from 0 to 604800"),
+        (
+            'query_log.to = "udp://a"',
+            'query_log.to = "udp://a": expected stdout, an absolute path, unix:///path or tcp://host:port',
+        ),
+        (
+            'query_log = { to = "stdout", sample = 0 }',
+            "query_log.sample = 0: expected a whole number from 1 to 1000000",
+        ),
+        (
+            'query_log = { to = "stdout", format = "xml" }',
+            'query_log.format = "xml": expected text or json',
+        ),
         ("forward = 5", "forward = 5: expected a table"),
         ("[[forward]]", "forward = [{}]: expected a table"),
         ('forward.upstreams = ["dns.example"]', 'forward.upstreams = "dns.example": expected an IP address'),

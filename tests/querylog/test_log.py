@@ -46,12 +46,13 @@ ENTRY: Entry = (1_800_000_000_123_000_000, 87_000, UDP, ("192.0.2.9", 4711), ("1
 def serve(tmp_path: Path) -> Generator[Callable[[str], Server]]:
     servers: list[Server] = []
 
-    def start(to: str, more: str = "") -> Server:
+    def start(to: str, more: str = "", *flags: str) -> Server:
         with or_skip():
             need("dig", "bind9-dnsutils")
-        servers.append(Server(tmp_path / "server", config=f'[query_log]\nto = "{to}"\n{more}\n{STATIC}'))
-        servers[0].wait_listening()
-        return servers[0]
+        config = f'[query_log]\nto = "{to}"\n{more}\n{STATIC}'
+        servers.append(Server(tmp_path / "server", *flags, config=config))
+        servers[-1].wait_listening()
+        return servers[-1]
 
     yield start
     for server in servers:
@@ -280,3 +281,17 @@ def test_over_https_it_is_logged_as_well(serve: Callable[[str], Server], tmp_pat
     encoded = base64.urlsafe_b64encode(packet).decode().rstrip("=")
     assert request("GET", f"{server.url}/dns-query?dns={encoded}").status == 200
     until(lambda: path.exists() and " https A web.docker. NOERROR 2 " in path.read_text())
+
+
+def test_several_workers_log_and_count_each_answer_once(serve: Callable[..., Server], tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    server = serve(str(path), "", "--workers", "2")
+    until(lambda: server.log_text.count(" answers, process ") == 2, message=lambda: server.log_text)
+    for _ in range(30):
+        assert server.dig("web.docker").data
+    until(lambda: path.read_text().count(" udp A web.docker. NOERROR 2 ") == 30)
+    until(lambda: written(server) == 30)
+    counted = re.findall(
+        r'^discoverd_dns_queries_total{.*type="A",.*} (\S+)$', server.api("/metrics").text, re.MULTILINE
+    )
+    assert sum(map(float, counted)) == 30
