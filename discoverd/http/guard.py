@@ -1,7 +1,7 @@
-"""Who may change something, and what every response says to browsers.
+"""Who may read, who may change something, and what every response says to browsers.
 
-Without a token only this machine may, so a web page that a browser on this machine shows must not
-be able to do it for somebody else: cross-site requests and foreign host names are refused.
+What only this machine may, a web page that a browser on this machine shows must not be able to do
+for somebody else: cross-site requests and foreign host names are refused.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Requests that change nothing although their method could.
 SAFE_PATHS = frozenset({"/dns-query"})
+#: Requests that tell nothing, from whoever looks whether the server is well.
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -41,10 +43,12 @@ class Access:
 
 
 def guard(access: Access) -> Middleware:
-    """The middleware that refuses changes by those who may not make them."""
+    """The middleware that refuses requests by those who may not make them."""
 
     @web.middleware
     async def check(request: web.Request, handler: Handled) -> web.StreamResponse:
+        if not access.beyond and request.path not in OPEN_PATHS:
+            _by_local_name(request)
         if request.method not in SAFE_METHODS and request.path not in SAFE_PATHS:
             _may_change(request, access)
         return await handler(request)
@@ -61,11 +65,6 @@ def _may_change(request: web.Request, access: Access) -> None:
                 "read-only: the server listens beyond loopback without a token;"
                 " set http.token, or listen on 127.0.0.1",
             )
-        if not _is_local_name(request.host):
-            raise ApiError(
-                403,
-                f"changes without a token are taken at an IP address or localhost, not at {request.host}",
-            )
         return
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     good = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), access.token.encode())
@@ -74,6 +73,16 @@ def _may_change(request: web.Request, access: Access) -> None:
             401,
             "this needs the header Authorization: Bearer with the server's http.token",
             headers={"WWW-Authenticate": 'Bearer realm="discoverd"'},
+        )
+
+
+def _by_local_name(request: web.Request) -> None:
+    """A name that somebody else made point to this machine is what their page is asked by (DNS rebinding)."""
+    if not _is_local_name(request.host):
+        raise ApiError(
+            403,
+            f"a server on loopback is asked at an IP address or localhost, not at {request.host};"
+            " a proxy in front of it has to say so in the Host header",
         )
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.real.debian import fetch, need, which
 from tests.real.engine import DockerError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.real.engine import Engine
 
 #: Debian 12's own package is Compose 1; this one is a static plugin that runs there as well.
@@ -38,6 +37,13 @@ def plugin_environment() -> dict[str, str]:
         fresh.symlink_to(root / PLUGIN)
         fresh.replace(link)
     return {"DOCKER_CONFIG": str(config)}
+
+
+def socket_of(engine: Engine) -> dict[str, str]:
+    """The variables of the shipped files that say where the engine's socket is, and whose."""
+    path = engine.url.removeprefix("unix://") if engine.url.startswith("unix://") else "/var/run/docker.sock"
+    group = Path(path).stat().st_gid if Path(path).exists() else 0
+    return {"DOCKER_SOCKET": path, "DOCKER_GROUP": str(group)}
 
 
 class Compose:

@@ -73,12 +73,12 @@ class Rootfs:
 def busybox_rootfs() -> bytes:
     """busybox with all its applets, the users root and nobody, and ``idle``, a command that only waits."""
     tree = Rootfs()
-    _busybox(tree)
+    busybox_into(tree)
     tree.write("bin/idle", IDLE, 0o755)
     return tree.bytes()
 
 
-def _busybox(tree: Rootfs) -> None:
+def busybox_into(tree: Rootfs) -> None:
     binary = _static_busybox()
     tree.file(binary, "bin/busybox", 0o755)
     applets = subprocess.run([binary, "--list"], capture_output=True, text=True, check=True).stdout.split()
@@ -118,8 +118,8 @@ def python_rootfs() -> bytes:
     _pip(
         tree, "usr/lib/python3/dist-packages" if prefix == "usr" else f"usr/local/lib/{version}/site-packages"
     )
-    _shared_libraries(tree, [binary, *(path for path in modules if path.suffix == ".so")])
-    _busybox(tree)
+    shared_libraries(tree, [binary, *(path for path in modules if path.suffix == ".so")])
+    busybox_into(tree)
     bundle = _ca_bundle()
     if bundle:
         tree.file(bundle, CA_BUNDLE, 0o644)
@@ -161,7 +161,7 @@ def _pip(tree: Rootfs, site_packages: str) -> None:
     tree.write("usr/local/bin/pip", '#!/bin/sh\nexec python3 -m pip "$@"\n', 0o755)
 
 
-def _shared_libraries(tree: Rootfs, binaries: list[Path]) -> None:
+def shared_libraries(tree: Rootfs, binaries: list[Path]) -> None:
     libraries = _libraries(binaries)
     system = next(path.parent for path in libraries if path.name == "libc.so.6")
     # Loaded by the C library at run time, or what wheels with compiled parts may count on (PEP 600).

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.readme import REPO, block
+from tests.real.compose import socket_of
 from tests.real.conftest import or_left_out
 from tests.real.debian import need
 from tests.real.images import bases, provide
@@ -80,13 +81,14 @@ def test_compose_example(engine: Engine, compose: Compose) -> None:
         "ps", "--all", "--quiet", "--filter", "label=com.docker.compose.project=discovery"
     ):
         pytest.skip(f"a project called discovery is there already: {taken}")
-    up, up_shop, ask = block("sh", "docker compose -f compose.example.yml up").commands
+    group, up, up_shop, ask = block("sh", "export DOCKER_GROUP").commands
+    assert group == "export DOCKER_GROUP=$(stat -c %g /var/run/docker.sock)"
     assert up == "docker compose -f compose.example.yml up --build --detach"
     assert up_shop == "docker compose -f examples/shop.yml up --detach"
     *_, python, flag, program = shlex.split(ask)
     with or_left_out():
         provide(engine, *bases((REPO / "Dockerfile").read_text()))
-    compose.up("discovery", REPO / "compose.example.yml", "--build", env={"DOCKER_SOCKET": socket_of(engine)})
+    compose.up("discovery", REPO / "compose.example.yml", "--build", env=socket_of(engine))
     compose.up("shop", REPO / "examples" / "shop.yml")
 
     def addresses(project: str, service: str, name: str) -> set[str]:
@@ -151,10 +153,6 @@ def test_daemon_json(
         lambda: own in engine.docker("exec", "plain", "nslookup", "plain.docker", check=False),
         message=lambda: f"a container of an engine with that finds itself; the log:\n{server.log_text}",
     )
-
-
-def socket_of(engine: Engine) -> str:
-    return engine.url.removeprefix("unix://")
 
 
 def address_of(engine: Engine, container: str, network: str) -> str:
