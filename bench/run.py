@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from bench import experiments, own, report
+from bench import convergence, experiments, own, report
 from bench.context import LOADS, Bench
 from bench.measure import Effort
 from bench.peers import PEERS
@@ -37,6 +37,7 @@ SINGLE_EXPERIMENTS: Final[dict[str, Callable[[Bench], Result]]] = {
     "scale": own.scale,
     "memory": own.memory,
     "workers": own.workers,
+    "convergence": convergence.convergence,
 }
 NAMES: Final = (*(name for name, _, _ in LOADS), *SINGLE_EXPERIMENTS)
 #: (rounds, seconds a slice)
