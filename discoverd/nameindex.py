@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from discoverd.naming import PRECEDENCE, Above, Binding, Kind, ancestors, bindings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from discoverd.model import Instance
 
@@ -68,7 +68,7 @@ class NameIndex:
         self._above = Above()
         self._lately = Lately(clock)
         #: What the names that exist are the keys of, for who asks too often for ``in``. Never replaced.
-        self.known: tuple[Container[str], ...] = (self._bound, self._above.names, *self._lately.names)
+        self.known = (self._bound, self._above.names, *self._lately.names)
         #: How many wildcards there are: with none, a name that is not here is nothing.
         self.wildcards = 0
 
@@ -204,7 +204,7 @@ class Lately:
         self._until: OrderedDict[tuple[str, Gone], float] = OrderedDict()  # soonest first
         self._at: dict[str, tuple[Gone, ...]] = {}
         self._above = Above()
-        self.names: tuple[Container[str], ...] = (self._at, self._above.names)
+        self.names = (self._at, self._above.names)
 
     def __contains__(self, name: str) -> bool:
         return name in self._at or name in self._above

@@ -53,8 +53,9 @@ FORMS: Final[dict[bytes, int]] = {
 }
 #: Forms from here on have an OPT record.
 EDNS: Final = 2
-#: Octets of flags and counts.
-COUNTS: Final = HEADER_SIZE - 2
+#: Octets of an id, and of the flags and counts behind it.
+ID_SIZE: Final = 2
+COUNTS: Final = HEADER_SIZE - ID_SIZE
 #: Octets 2 to 12 of a reply that denies a name, by whether names are forwarded, and by form.
 DENIED: Final = tuple(
     tuple(
@@ -191,10 +192,13 @@ class Fastpath:
     def _denial(self, store: Store, form: int, question: bytes, key: bytes, opt: bytes) -> bytes | None:
         # a link alias is a name for its own client alone, so the names of all do not tell
         soa = None if store.view.links else self._deny(key)
-        if soa is None or HEADER_SIZE + len(question) + len(soa) + len(opt) > PLAIN_UDP:
+        if soa is None:
+            return None
+        reply = DENIED[store.may_recurse][form] + question + soa + opt
+        if len(reply) > PLAIN_UDP - ID_SIZE:
             return None
         self.hits.counts[store.denials[key[-4:-2]]] += 1
-        return DENIED[store.may_recurse][form] + question + soa + opt
+        return reply
 
     def store(self, view: View, *, may_recurse: bool) -> Store:
         key = (view, may_recurse)

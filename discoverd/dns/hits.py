@@ -70,9 +70,10 @@ class Hits:
 
     def add(self, numbers: list[int]) -> None:
         """Count a batch, which has at least one reply."""
-        first, counts = numbers[0], self.counts
-        if numbers.count(first) == len(numbers):
-            counts[first] += len(numbers)
+        counts, kind = self.counts, max(numbers)
+        alike = numbers.count(kind)
+        if alike + numbers.count(UNCOUNTED) >= len(numbers):  # as most batches are
+            counts[kind] += alike
             return
         for number in numbers:
             counts[number] += 1
