@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SINGLE_EXPERIMENTS: Final[dict[str, Callable[[Bench], Result]]] = {
     "tcp": experiments.tcp,
     "latency": experiments.latency,
+    "forward": forward.forward,
     "wildcard": own.wildcard,
     "views": own.views,
     "changes": own.changes,

@@ -47,7 +47,7 @@ class Nsd:
     def __init__(self, folder: Path, primary: int, *zones: str) -> None:
         command = need("nsd", "nsd")
         folder.mkdir(parents=True, exist_ok=True)
-        self.port = _free_port()
+        self.port = free_port()
         self._log = folder / "log"
         config = CONFIG.format(port=self.port, folder=folder)
         config += "".join(ZONE.format(zone=zone, primary=primary) for zone in zones)
@@ -79,7 +79,7 @@ class Nsd:
         return self._process.poll() is None
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port that was free for UDP and TCP a moment ago."""
 
     def both() -> int:
