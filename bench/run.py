@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from bench import convergence, experiments, own, report
+from bench import convergence, experiments, forward, own, report
 from bench.context import LOADS, Bench
 from bench.measure import Effort
 from bench.peers import PEERS
