@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.certificates import Authority
 from tests.real import engine as engines
 from tests.real.conftest import TIMEOUT, Containers, or_left_out
 from tests.real.debian import need
@@ -234,3 +235,41 @@ def test_a_reload_that_changes_an_engine_keeps_what_is_known(
         assert server.dig("two.docker").status == "SERVFAIL", "it may exist by now"
     server.wait_source("live")
     server.wait_answer("one.docker", set())
+
+
+def test_one_behind_tls(
+    engine_host: Callable[..., HostedEngine],
+    session: Session,
+    discoverd: Callable[..., Server],
+    tmp_path: Path,
+) -> None:
+    """The engine checks its clients, and they check it; each other way is one line."""
+    number = 6
+    address = f"10.{session.slot}.{number}.2"
+    with or_left_out():
+        mine, other = Authority(tmp_path / "mine"), Authority(tmp_path / "other", "other authority")
+    own, client = mine.sign("engine", f"IP:{address}"), mine.sign("client")
+    checked = ("--tlsverify", "--tlscacert", mine.ca, "--tlscert", own.cert, "--tlskey", own.key)
+    engine = engine_host("tls", number, *checked)
+    engine.run("one")
+    (inspected,) = engine.inspect("one")
+    one = {inspected["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]}
+    url = f"tcp://{address}:2375"
+    shown = f'tls_cert = "{client.cert}"\ntls_key = "{client.key}"\n'
+
+    def server(ca: str, pair: str) -> Server:
+        table = f'[[docker]]\nurl = "{url}"\ntls_ca = "{ca}"\n{pair}'
+        return discoverd(config=table, env={"DISCOVERD_DOCKER": ""})
+
+    good = server(mine.ca, shown)
+    good.wait_source("live")
+    good.wait_answer("one.docker", one)
+    for ca, pair, said in (
+        (mine.ca, "", "client certificate"),  # told so, or cut off where the request was on its way
+        (other.ca, shown, f"TLS with {url} failed: its certificate is refused, "),
+    ):
+        bad = server(ca, pair)
+        error = until(lambda bad=bad: str(bad.source().get("last_error") or ""))  # type: ignore[misc]
+        assert said in error
+        assert "\n" not in error
+        assert bad.source()["state"] == "syncing"

@@ -345,6 +345,32 @@ services:
         wait(lambda asked=asked: place.host(asked), mine)  # type: ignore[misc]
 
 
+def test_networks_as_the_projects_file_calls_them(
+    place: Place, projects: Compose, unique: Callable[[str], str]
+) -> None:
+    """Its default network counts as that under any name, and ``inner`` is each project's own."""
+    one, two = unique("one"), unique("two")
+    file = """
+services:
+  web: {{image: "{image}", dns: "{dns}", networks: [default, inner]}}
+  app: {{image: "{image}", dns: "{dns}"}}
+networks:
+  default: {{name: "zz-{name}"}}
+  inner: {{}}
+"""
+    gateway = place.gateway("bridge")
+    for name in (one, two):
+        projects.up(name, file.format(image=place.engine.image, dns=gateway, name=name))
+    inner = {name: {place.ip(f"{name}-web-1", f"{name}_inner")} for name in (one, two)}
+    for name in (one, two):
+        wait(lambda name=name: place.host(f"web.{name}.docker"), {place.ip(f"{name}-web-1", f"zz-{name}")})  # type: ignore[misc]
+        assert place.host(f"web.{name}_inner.docker").addresses == inner[name]
+        # asked by name, from a network that it is not
+        reply = place.inside(f"{name}-app-1", "web.inner.docker")
+        assert reply.addresses == inner[name], reply.text
+    assert place.host("web.inner.docker").addresses == inner[one] | inner[two]
+
+
 def kernel_refuses(place: Place, kind: str) -> str:
     """Why there can be no link of this kind here; nothing where there can."""
     ip = (*place.enter, need("ip", "iproute2"), "link")
