@@ -8,6 +8,7 @@ connections that the agent allows are left to :mod:`.poll`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ log = logging.getLogger("discoverd.consul")
 MANY, WAIT, LONG_WAIT = 1000, 60, 300
 #: What an empty catalog means: to a token without rights Consul shows nothing, and says no word of it.
 NOTHING = "no service is to be seen, not even consul: the token may not read services"
+#: Services of a first sync after which the garbage collector leaves alone what there is by now.
+FREEZE_EVERY = 500
 #: Services begun with before other work gets its turn.
 SLICE = 100
 
@@ -73,6 +76,7 @@ class Follower:
         self._poller = Poller(self)
         self._resets = 0
         self._detail = detail
+        self._added = 0
         self._warned = 0
 
     async def run(self) -> None:
@@ -191,6 +195,10 @@ class Follower:
             # gone, or only out of sight of a token that has lost its rights, perhaps for a moment
             await self.pulse.look()
             _, endpoints = await self.link.read_exactly(self.asking(key))
+        if not known and not self._held.synced:
+            self._added += 1
+            if self._added % FREEZE_EVERY == 0:
+                gc.freeze()  # else looking through all of them again and again stops all answers meanwhile
         if known != endpoints or key in self._unconfirmed:
             self._unconfirmed.discard(key)
             self._catalog.set_service(self.datacenter, key, endpoints)
