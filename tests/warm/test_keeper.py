@@ -107,24 +107,51 @@ async def test_a_start_that_never_reaches_its_source_leaves_the_file_as_it_was(t
     assert files.read(tmp_path, SOURCE, 3600) == before
 
 
-async def test_it_is_given_up_when_it_is_too_old(tmp_path: Path) -> None:
+class Ends:
+    """When what was given back ends, and the end itself, which is then not waited for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        self._later = loop.call_later
+        self.seconds: list[float] = []
+        self._due: list[Callable[[], object]] = []
+        monkeypatch.setattr(loop, "call_later", self._note)
+
+    def _note(self, delay: float, call: Callable[..., object], *arguments: object) -> asyncio.TimerHandle:
+        if getattr(call, "__name__", "") == "_give_up":
+            self.seconds.append(delay)
+            self._due.append(lambda: call(*arguments))
+        return self._later(delay, call, *arguments)
+
+    def come(self) -> None:
+        for call in self._due:
+            call()
+
+
+async def test_it_is_given_up_when_it_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await lived(tmp_path)
-    files.stamp(tmp_path, SOURCE, time.time() - 3600 + 1)
+    files.stamp(tmp_path, SOURCE, time.time() - 1600)
+    ends = Ends(monkeypatch)
     second = Process(tmp_path)
     await second.begin()
     assert second.ids() == {"a", "b"}
-    await until_async(lambda: not second.ids())
+    assert ends.seconds == [pytest.approx(2000, abs=300)]
+    ends.come()
+    assert second.ids() == set()
     assert second.state() is SourceState.SYNCING
     assert list(second.registry.networks()) == []
     assert "web" not in second.registry.names, "it is not gone, it is not known"
-    # what is in step by then is not touched
-    files.stamp(tmp_path, SOURCE, time.time() - 3600 + 1)
-    third = Process(tmp_path)
-    await third.begin()
-    third.writer.status(SourceState.LIVE)
-    timer = third.keeper._timers[ENGINE]
-    await until_async(lambda: asyncio.get_running_loop().time() > timer.when())
-    assert third.ids() == {"a", "b"}
+
+
+async def test_what_is_in_step_by_then_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await lived(tmp_path)
+    ends = Ends(monkeypatch)
+    second = Process(tmp_path)
+    await second.begin()
+    second.writer.status(SourceState.LIVE)
+    ends.come()
+    assert second.ids() == {"a", "b"}
+    assert second.state() is SourceState.LIVE
 
 
 async def test_other_settings_or_another_source_get_nothing(
@@ -242,7 +269,7 @@ async def test_a_folder_that_cannot_be_written_is_one_line(
     assert line.startswith(f"what sources say cannot be kept in {folder}: ")
 
 
-async def test_a_catalog_comes_back_and_goes(tmp_path: Path) -> None:
+async def test_a_catalog_comes_back_and_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Followed("consul", "settings", "")
     node = Node("n1", "10.0.0.1", "dc1")
     first, writer = Process(tmp_path), None
@@ -255,7 +282,7 @@ async def test_a_catalog_comes_back_and_goes(tmp_path: Path) -> None:
     first.catalog.set_service("dc1", "web", (Endpoint(node, "web", "web", port=80),))
     await first.keeper.close()
 
-    files.stamp(tmp_path, source, time.time() - 3600 + 1)
+    ends = Ends(monkeypatch)
     second = Process(tmp_path)
     told: list[str] = []
     second.catalog.subscribe(told.extend)
@@ -266,7 +293,8 @@ async def test_a_catalog_comes_back_and_goes(tmp_path: Path) -> None:
     assert (held.restored, held.synced) == (True, False)
     assert held.addresses == {"10.0.0.1": node}
     assert [e.node for e in held.services["web"]] == [node]
-    await until_async(lambda: not held.restored)
+    ends.come()
+    assert not held.restored
     assert (held.services, held.nodes, held.addresses) == ({}, {}, {})
     assert told == ["web.service.dc1.consul", "n1.node.dc1.consul"]
 
