@@ -39,7 +39,8 @@ def python_image(engine: Engine, requirements: Path) -> str:
             if path.is_file() and path.suffix != ".pyc":
                 tar.add(path, f"packages/{path.relative_to(packages)}")
     name = f"discoverd-test-python-{requirements.parent.name}:{engine.session.id}"
-    return engine.load_image(name, image.getvalue(), *PYTHON_CHANGES, "ENV PYTHONPATH=/packages")
+    quiet = "ENV PIP_DISABLE_PIP_VERSION_CHECK=1"  # it would wait for the network
+    return engine.load_image(name, image.getvalue(), *PYTHON_CHANGES, "ENV PYTHONPATH=/packages", quiet)
 
 
 def _packages(requirements: Path) -> Path:
