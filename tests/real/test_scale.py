@@ -143,7 +143,8 @@ def test_ten_thousand_containers(
         MEASURED + f"CPU of one event with {MANY:,} containers",
         f"{spent[MANY] / TURNS / COUNTED * 1e3:.1f} ms, {ratio:.2f} times that with {FEW}",
     )
-    assert ratio < 1.5, "one event costs the same, however many containers there are"
+    # anything that looks at all of them would be tens of times as much; the rest is for a busy machine
+    assert ratio < 3, "one event costs the same, however many containers there are"
 
 
 def test_a_storm_of_health_changes(
