@@ -162,12 +162,14 @@ class Views:
         what is on a link of this host's is no container behind another host. Where two engines of
         other hosts are left, nobody can tell.
         """
+        here = self._engines.here() if self._engines else frozenset(holding)
+        if near := holding & here:
+            return near  # as nearly always; looking through all networks takes a while
         around = list(self._around(asker))
         if self._engines is None:
-            return holding or {source for _, source, _ in around}
-        here = self._engines.here()
+            return {source for _, source, _ in around}
         bridged = {source for _, source, network in around if network.gateways}
-        if near := (holding | bridged) & here:
+        if near := bridged & here:
             return near
         left = holding | {source for _, source, _ in around}
         if self._engines.on_link(asker):
