@@ -65,8 +65,10 @@ def test_it_is_followed_cut_off_and_followed_again(
     unique: Callable[[str], str],
     discoverd: Callable[..., Server],
 ) -> None:
-    server = discoverd(docker=sshd.url(at), env={"PATH": sshd.path})
+    folder = containers.engine.session.root
+    server = discoverd(docker=sshd.url(at), env={"PATH": sshd.path, "TMPDIR": str(folder)})
     server.wait_source("live", timeout=60)
+    assert len(list(folder.glob("discoverd-ssh-*"))) == 1
     one, two = unique("one"), unique("two")
     first = addresses(containers.engine, containers.run(one))
     server.wait_answer(f"{one}.docker", set(first))
@@ -90,6 +92,7 @@ def test_it_is_followed_cut_off_and_followed_again(
     server.process.kill()
     server.process.wait()
     until(lambda: not forwarding(sshd), message=lambda: f"ssh ends: {forwarding(sshd)}")
+    until(lambda: not list(folder.glob("discoverd-ssh-*")), message="its folder goes")
 
 
 def refusal(sshd: Sshd, monkeypatch: pytest.MonkeyPatch, socket: str) -> str:

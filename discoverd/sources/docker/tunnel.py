@@ -29,10 +29,11 @@ OPTIONS = (
     *("-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=2"),
 )
 #: Ends ssh when discoverd has ended, be it by SIGKILL: then the pipe that is its input closes.
+#: Its folder goes with it.
 LEASH = """
 exec 3<&0
 "$@" </dev/null 3<&- & ssh=$!
-(while read -r _ <&3; do :; done; kill $ssh) 2>/dev/null & leash=$!
+(while read -r _ <&3; do :; done; rm -rf "$0"; kill $ssh) 2>/dev/null & leash=$!
 wait $ssh
 kill $leash
 """
@@ -66,7 +67,7 @@ class Tunnel:
         command = ["ssh", *OPTIONS, *_place(self._there, self.socket)]
         with self._said.open("wb") as said:
             self._process = subprocess.Popen(  # noqa: S603 - the URL is the owner's, and no shell reads it
-                ["/bin/sh", "-c", LEASH, "discoverd-ssh", *command],
+                ["/bin/sh", "-c", LEASH, str(self._folder), *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=said,
