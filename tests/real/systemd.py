@@ -65,7 +65,8 @@ class Systemd:
         self._binary = _binary()
         for tool, package in (("unshare", "util-linux"), ("setpriv", "util-linux"), ("ip", "iproute2")):
             need(tool, package)
-        self._cgroup = _cgroups() / f"discoverd-test-{os.getpid()}-{folder.name}"
+        self._own_cgroups = folder / "cgroups"
+        self._cgroup = _cgroups(self._own_cgroups) / f"discoverd-test-{os.getpid()}-{folder.name}"
         self._install(docker, drop_ins or {})
         script = BOOT.format(
             cgroup=self._cgroup,
@@ -192,6 +193,8 @@ class Systemd:
                 return False  # busy until the last process is gone
 
         until(gone_now, message=f"the processes of {self._cgroup} end")
+        if self._own_cgroups.is_dir():
+            subprocess.run(["umount", str(self._own_cgroups)], check=True)
 
 
 def _binary() -> str:
@@ -202,12 +205,16 @@ def _binary() -> str:
     raise UnavailableError("systemd is missing: install systemd")
 
 
-def _cgroups() -> Path:
-    """Where version 2 of cgroups is mounted."""
+def _cgroups(spare: Path) -> Path:
+    """Where version 2 of cgroups is mounted; on ``spare`` from now on where it is not."""
     if os.geteuid() != 0:
         raise UnavailableError("a systemd of the tests' own needs root")
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, where, kind, *_ = line.split()
         if kind == "cgroup2":
             return Path(where)
-    raise UnavailableError("no systemd can run here: version 2 of cgroups is not mounted")
+    spare.mkdir()
+    mount = ["mount", "-t", "cgroup2", "none", str(spare)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        raise UnavailableError("no systemd can run here: version 2 of cgroups cannot be mounted")
+    return spare
