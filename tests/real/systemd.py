@@ -59,15 +59,21 @@ exec /opt/python/bin/python{version} -m discoverd "$@"
 class Systemd:
     """The shipped units, installed and not started. ``/run/test`` inside is ``folder`` here."""
 
-    def __init__(self, folder: Path, docker: str = "", drop_ins: dict[str, str] | None = None) -> None:
-        """``docker`` is an engine's socket; ``drop_ins`` the text to add to a unit."""
+    def __init__(
+        self,
+        folder: Path,
+        docker: str = "",
+        drop_ins: dict[str, str] | None = None,
+        masked: tuple[str, ...] = (),
+    ) -> None:
+        """``docker`` is an engine's socket; ``drop_ins`` text to add to units; ``masked`` units are none."""
         self.folder = folder
         self._binary = _binary()
         for tool, package in (("unshare", "util-linux"), ("setpriv", "util-linux"), ("ip", "iproute2")):
             need(tool, package)
         self._own_cgroups = folder / "cgroups"
         self._cgroup = _cgroups(self._own_cgroups) / f"discoverd-test-{os.getpid()}-{folder.name}"
-        self._install(docker, drop_ins or {})
+        self._install(docker, drop_ins or {}, masked)
         script = BOOT.format(
             cgroup=self._cgroup,
             tied=" ".join(TIED),
@@ -90,14 +96,17 @@ class Systemd:
             self.close()
             raise
 
-    def _install(self, docker: str, drop_ins: dict[str, str]) -> None:
+    def _install(self, docker: str, drop_ins: dict[str, str], masked: tuple[str, ...]) -> None:
         etc, binaries = self.folder / "etc", self.folder / "bin"
         units = etc / "systemd" / "system"
         units.mkdir(parents=True)
         for target in TARGETS:
             (units / f"{target}.target").write_text("[Unit]\nDefaultDependencies=no\n")
         for unit in UNITS.glob("discoverd*"):
-            shutil.copy(unit, units)
+            if unit.name in masked:
+                (units / unit.name).symlink_to("/dev/null")
+            else:
+                shutil.copy(unit, units)
         log = "[Service]\nStandardOutput=append:/run/test/log\nStandardError=append:/run/test/log\n"
         for unit_name, text in {"discoverd.service": "", **drop_ins}.items():
             (units / f"{unit_name}.d").mkdir()
