@@ -155,15 +155,19 @@ def test_loops_through_real_forwarders_are_found(tmp_path: Path) -> None:
             server = Server(tmp_path / f"discoverd{each.port}", "--upstream", each.where, listen=where)
             try:
                 server.wait_listening()
-                assert server.dig("www.example.org").status == "SERVFAIL"
-                told = f"a loop: what is asked of {each.where} (www.example.org) comes back here"
-                wait_logged(server, told)
+                wait_looped(server, each.where)
             finally:
                 server.close()
 
 
-def wait_logged(server: Server, text: str) -> None:
-    until(lambda: text in server.log_text, message=lambda: f"{text} is logged:\n{server.log_text}")
+def wait_looped(server: Server, where: str) -> None:
+    told = f"a loop: what is asked of {where} (www.example.org) comes back here"
+
+    def found() -> bool:
+        assert server.dig("www.example.org").status == "SERVFAIL"
+        return told in server.log_text
+
+    until(found, message=lambda: f"the loop is named in the log:\n{server.log_text}", interval=0.3)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to have a resolv.conf and port 53 of one's own")

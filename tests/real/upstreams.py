@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING, Self
 
 from tests.real.debian import need
-from tests.real.dig import dig
+from tests.real.dig import Reply, dig
 from tests.real.nsd import free_port
 from tests.wait import until
 
@@ -51,6 +51,13 @@ class Program:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def dig(self, name: str, rtype: str = "A") -> Reply:
+        return dig(self.host, self.port, name, rtype)
 
     @property
     def where(self) -> str:
