@@ -27,7 +27,7 @@ from discoverd.sources.consul import ConsulError, ConsulSettings, ConsulSource
 from discoverd.sources.docker import DockerSource
 from discoverd.sources.leases import FullError, LeaseSource, NotKeptError
 from discoverd.sources.static import StaticSource
-from discoverd.supervise import keep_running, spawn
+from discoverd.supervise import end_within, keep_running, spawn
 from discoverd.systemd import NONE_PASSED, Manager, Passed, PassedError, passed_sockets
 from discoverd.thishost import ThisHost
 from discoverd.wiring import (
@@ -62,6 +62,8 @@ log = logging.getLogger("discoverd")
 LAST_ANSWERS_SECONDS = 2.0
 #: Seconds that workers have to end by themselves then, those last answers included.
 WORKERS_END_SECONDS = 3.5
+#: Seconds after which the process ends, whatever hangs: it has promised to be gone within 5.
+ENDED_SECONDS = 4.7
 
 
 async def run(config: Config, *, reload: Callable[[], Config]) -> None:
@@ -97,6 +99,7 @@ async def run(config: Config, *, reload: Callable[[], Config]) -> None:
         manager.ready(app.status)
         await stop.wait()
         log.info("stopping")
+        end_within(ENDED_SECONDS)  # no one cancels it: it ends with the process
         gc.disable()  # the process ends: looking for what to free took half of the time that this takes
         manager.stopping()
         await app.stop()

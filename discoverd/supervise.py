@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
+import sys
+import threading
+import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -98,3 +102,25 @@ def _describe(fault: Exception) -> str:
         return str(fault)
     words = str(fault).strip()
     return f"{type(fault).__name__}: {words}" if words else type(fault).__name__
+
+
+def end_within(seconds: float, exit_process: Callable[[int], None] = os._exit) -> threading.Timer:
+    """End the process in so many seconds, whatever hangs by then; the log says what that was.
+
+    Call it on the event loop's thread, once all that must be kept has been. The exit status is 0: what was
+    asked for was done, if not tidily. ``cancel()`` calls it off.
+    """
+    loop, thread = asyncio.get_running_loop(), threading.get_ident()
+
+    def end() -> None:
+        names = sorted(task.get_name() for task in asyncio.all_tasks(loop) if not task.done())
+        frame = sys._current_frames().get(thread)  # noqa: SLF001  # the documented way to another thread
+        where = traceback.extract_stack(frame)[-1] if frame else None
+        at = f"{where.filename}:{where.lineno}" if where else "nowhere"
+        logger.warning("not ended after %g s: leaving behind %s, at %s", seconds, ", ".join(names), at)
+        exit_process(0)
+
+    timer = threading.Timer(seconds, end)
+    timer.name, timer.daemon = "end", True
+    timer.start()
+    return timer

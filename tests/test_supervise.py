@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from discoverd.supervise import Backoff, Ended, keep_running, spawn
+from discoverd.supervise import Backoff, Ended, end_within, keep_running, spawn
 
 
 class Script:
@@ -132,3 +132,30 @@ def test_waits_double_up_to_the_limit_and_start_over_after_health() -> None:
 
 def test_jitter_spreads_the_waits() -> None:
     assert len({Backoff().after(0) for _ in range(20)}) > 1
+
+
+async def test_what_hangs_at_the_end_is_named_and_left_behind(caplog: pytest.LogCaptureFixture) -> None:
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    statuses: list[int] = []
+
+    def exit_process(status: int) -> None:
+        statuses.append(status)
+        loop.call_soon_threadsafe(ended.set)
+
+    async with asyncio.TaskGroup() as group:
+        hangs = spawn(group, "hangs", asyncio.sleep(3600))
+        timer = end_within(0.01, exit_process)
+        await ended.wait()
+        hangs.cancel()
+    timer.join()
+    assert statuses == [0]
+    [line] = messages(caplog, logging.WARNING)
+    assert "hangs" in line
+
+
+async def test_an_end_in_time_is_left_alone() -> None:
+    statuses: list[int] = []
+    timer = end_within(3600, statuses.append)
+    timer.cancel()
+    timer.join()
+    assert statuses == []
