@@ -168,11 +168,14 @@ async def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> 
             await until_async(lambda: not known.stream.open, message="the connection is closed")
 
 
-async def test_the_next_server_is_asked_when_one_is_silent(hasty: None) -> None:
+async def test_the_next_server_is_asked_when_one_is_silent(
+    hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending, "ALL_SECONDS", 10)
     async with scripted(silence) as mute, scripted() as well:
         with asking(mute, well) as forwarder:
             assert addresses(await ask(forwarder))
-        assert len(mute.seen) == 1
+        assert mute.seen
 
 
 async def test_the_next_server_is_asked_when_a_port_is_closed() -> None:
@@ -240,6 +243,7 @@ async def test_a_server_that_is_down_is_asked_last_until_it_answers(
     hasty: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
+    monkeypatch.setattr(pending, "ALL_SECONDS", 10)
     monkeypatch.setattr(server, "PROBE_FIRST", 0.05)
     monkeypatch.setattr(server, "PROBE_MOST", 0.1)
     monkeypatch.setattr(forward, "TICK_SECONDS", 0.02)
