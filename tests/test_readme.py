@@ -25,7 +25,7 @@ TESTED = {
         "dig @127.0.0.1 -p 1053 web.docker",
     ): "tests/real/test_readme.py::test_make_run_and_the_questions_after_it",
     ("sh", "make test"): "this run",
-    ("sh", "export DOCKER_GROUP"): "tests/real/test_readme.py::test_compose_example",
+    ("sh", "docker compose -f compose.example.yml up"): "tests/real/test_readme.py::test_compose_example",
     ("yaml", "services:"): "tests/real/test_readme.py::test_compose_example",
     ("sh", "discoverd serve --listen 172.17.0.1:53"): "tests/real/test_readme.py::test_a_bridge_address",
     ("json", '{ "dns"'): "tests/real/test_readme.py::test_daemon_json",

@@ -40,10 +40,14 @@ def plugin_environment() -> dict[str, str]:
 
 
 def socket_of(engine: Engine) -> dict[str, str]:
-    """The variables of the shipped files that say where the engine's socket is, and whose."""
-    path = engine.url.removeprefix("unix://") if engine.url.startswith("unix://") else "/var/run/docker.sock"
-    group = Path(path).stat().st_gid if Path(path).exists() else 0
-    return {"DOCKER_SOCKET": path, "DOCKER_GROUP": str(group)}
+    """The variable of the shipped files that says where the engine's socket is."""
+    return {"DOCKER_SOCKET": engine.url.removeprefix("unix://")} if engine.url.startswith("unix://") else {}
+
+
+def group_of(engine: Engine) -> dict[str, str]:
+    """The variables by which the shipped files leave no way to any right."""
+    path = Path(socket_of(engine).get("DOCKER_SOCKET", "/var/run/docker.sock"))
+    return {"DOCKER_GROUP": str(path.stat().st_gid), "NO_NEW_PRIVILEGES": "true"}
 
 
 class Compose:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.readme import REPO, block
 from tests.real.compose import socket_of
+from tests.real.confined import Confined
 from tests.real.conftest import or_left_out
 from tests.real.debian import need
 from tests.real.images import bases, provide
@@ -81,8 +82,7 @@ def test_compose_example(engine: Engine, compose: Compose) -> None:
         "ps", "--all", "--quiet", "--filter", "label=com.docker.compose.project=discovery"
     ):
         pytest.skip(f"a project called discovery is there already: {taken}")
-    group, up, up_shop, ask = block("sh", "export DOCKER_GROUP").commands
-    assert group == "export DOCKER_GROUP=$(stat -c %g /var/run/docker.sock)"
+    up, up_shop, ask = block("sh", "docker compose -f compose.example.yml up").commands
     assert up == "docker compose -f compose.example.yml up --build --detach"
     assert up_shop == "docker compose -f examples/shop.yml up --detach"
     *_, python, flag, program = shlex.split(ask)
@@ -90,6 +90,9 @@ def test_compose_example(engine: Engine, compose: Compose) -> None:
         provide(engine, *bases((REPO / "Dockerfile").read_text()))
     compose.up("discovery", REPO / "compose.example.yml", "--build", env=socket_of(engine))
     compose.up("shop", REPO / "examples" / "shop.yml")
+    (server,) = compose.containers("discovery", "discoverd")
+    # The right to join the socket's group was used and given up.
+    assert Confined.of(engine, server) == Confined("0" * 16, f"{1 << 6:016x}", False, True, True)
 
     def addresses(project: str, service: str, name: str) -> set[str]:
         asked = program.replace("web.shop.docker", name)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.real.compose import socket_of
+from tests.real.compose import group_of, socket_of
+from tests.real.confined import Confined
 from tests.real.conftest import or_left_out
 from tests.real.debian import REPO
 from tests.real.dig import dig
@@ -91,7 +92,8 @@ def sidecar(compose: Compose, unique: Callable[[str], str]) -> Generator[Sidecar
         provide(engine, *images(DISCOVERY, SHOP))
     project, shop = unique("discovery"), unique("shop")
     network = engine.spare_network()
-    env = {"DISCOVERY_ADDRESS": f"{network}.53", "DISCOVERY_SUBNET": f"{network}.0/24"} | socket_of(engine)
+    env = {"DISCOVERY_ADDRESS": f"{network}.53", "DISCOVERY_SUBNET": f"{network}.0/24"}
+    env |= socket_of(engine) | group_of(engine)
     # The file names the image that it builds: one of that name may be there, for other uses than tests.
     kept = f"discoverd-test-kept:{engine.session.id}"
     if had := engine.has_image(IMAGE):
@@ -148,13 +150,7 @@ def test_the_image_is_healthy_not_root_and_ends_when_told(sidecar: Sidecar) -> N
     assert "0" not in {line.split()[1] for line in processes}
 
     # No capability, no way to one, Docker's filter of system calls, and nothing to write to but its volume.
-    program = "import sys; print(open('/proc/1/status').read(), open('/proc/1/mounts').read(), sep='---')"
-    status, mounts = engine.docker("exec", sidecar.discoverd, "python", "-c", program).split("---")
-    fields = {key: value.strip() for key, _, value in (line.partition(":") for line in status.splitlines())}
-    assert {fields[key] for key in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
-    assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
-    (root,) = [line.split() for line in mounts.splitlines() if line.split()[1] == "/"]
-    assert "ro" in root[3].split(",")
+    assert Confined.of(engine, sidecar.discoverd) == Confined("0" * 16, f"{1 << 6:016x}", True, True, True)
 
     sidecar.compose.run(sidecar.project, "stop", "discoverd")
     (seen,) = engine.inspect(sidecar.discoverd)
