@@ -218,7 +218,8 @@ def flush(*, name: str | None, token: str | None, url: str | None, as_json: bool
     """Forget what other name servers answered, of NAME and all below it or all."""
     with _asking(url, token) as client:
         said = client.send("DELETE", f"v1/cache/{quote(name, safe='')}" if name else "v1/cache")
-    _print(said) if as_json else click.echo(f"{said['flushed']} answers are forgotten")
+    count = said["flushed"]
+    _print(said) if as_json else click.echo(f"{count} answer{'s are' if count != 1 else ' is'} forgotten")
 
 
 @cli.command()

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 SAMPLES = 10
 MANY = 200
+#: How many come on top of that, in a project of their own.
+MORE = 110
 #: Seconds between two questions while an answer is waited for: what the figures are exact to.
 RESOLUTION = 0.001
 
@@ -207,6 +209,17 @@ def test_many_containers(
             gone.append(right - events.last("kill", name=victim))
             assert given == truth
         record("1 of {} containers killed, kill event to first right answer", *gone)
+
+        # Hundreds that a server finds when it comes: a network has room for 250.
+        other = unique("other")
+        compose.up(other, text, "--scale", f"web={MORE}", env=limit)
+        began = time.monotonic_ns()
+        late = discoverd(docker=engine)
+        late.wait_source("live")
+        took = time.monotonic_ns() - began
+        for name, ids in ((project, compose.containers(project)), (other, compose.containers(other))):
+            assert late.dig(f"web.{name}.docker", "A", "+tcp").addresses == addresses(engine, *ids)
+        record(f"{MANY - SAMPLES + MORE} containers, start of a server to its first sync", took)
 
         with meanwhile(compose.run, project, "kill"):
             right = asker.first(0, timeout=300)
