@@ -51,10 +51,9 @@ class Hosts:
     far: Place
     networks: dict[str, str]
 
-    @property
-    def link(self) -> str:
-        """The interface here that leads to the far host."""
-        namespace = self.far.daemon.namespace
+    def link_of(self, place: Place) -> str:
+        """The interface here that leads to a host."""
+        namespace = place.daemon.namespace
         assert namespace
         return namespace.name
 
@@ -65,10 +64,10 @@ class Hosts:
             run(ip, "route", "replace", self.networks[place.address], "via", place.address)
 
     def cut(self) -> None:
-        run(need("ip", "iproute2"), "link", "set", self.link, "down")
+        run(need("ip", "iproute2"), "link", "set", self.link_of(self.far), "down")
 
     def heal(self) -> None:
-        run(need("ip", "iproute2"), "link", "set", self.link, "up")
+        run(need("ip", "iproute2"), "link", "set", self.link_of(self.far), "up")
         self.route()
 
     def serve(self, *, port: int = 53, host_address: str = "") -> Server:
@@ -103,6 +102,10 @@ def hosts(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Generat
         FORWARD.write_text("1")
         stack.callback(FORWARD.write_text, before)
         hosts = Hosts(places[0], places[1], networks)
+        for place in places:  # an engine of this machine may have left the policy to drop all
+            let_through = ("-i", hosts.link_of(place), "-j", "ACCEPT")
+            run(need("iptables", "iptables"), "-w", "-I", "FORWARD", *let_through)
+            stack.callback(run, need("iptables", "iptables"), "-w", "-D", "FORWARD", *let_through)
         hosts.route()
         server = hosts.serve()
         hosts.serve(port=PUBLISHED, host_address=hosts.far.address)
