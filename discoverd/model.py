@@ -14,6 +14,11 @@ IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
 
+def unmapped(address: IPAddress) -> IPAddress:
+    """IPv4 without its wrapping: a socket for both families shows ``::ffff:172.18.0.3``."""
+    return getattr(address, "ipv4_mapped", None) or address
+
+
 class Health(StrEnum):
     """What is known of an instance's fitness. No check at all counts as healthy."""
 

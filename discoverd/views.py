@@ -10,7 +10,7 @@ from enum import StrEnum
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from discoverd.model import Address
+from discoverd.model import Address, unmapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,7 +72,7 @@ class Views:
 
     def of(self, asker: IPAddress, asked: IPAddress | None = None) -> View:
         """The view of an asker that sent its question to the address ``asked`` (None: not known)."""
-        asker = _plain(asker)
+        asker = unmapped(asker)
         if asker.is_loopback or asker in self._host_addresses():
             return self._among_engines(HOST, *(self._engines.here() if self._engines else ()))
         client = self._client(asker)
@@ -84,7 +84,7 @@ class Views:
         source, network = found
         # A gateway's or a not yet known address: the asker itself is hidden, its network is not,
         # and the network that the packet came in by tells more than the address that hides it.
-        came_in = self._network_around(_plain(asked)) if asked and asker in network.gateways else None
+        came_in = self._network_around(unmapped(asked)) if asked and asker in network.gateways else None
         source, network = came_in or found
         ids = frozenset({network.id})
         view = View(Place.NETWORK, ids, recursion=self._leads_out(ids))
@@ -92,12 +92,12 @@ class Views:
 
     def hidden(self, asker: IPAddress) -> bool:
         """Whether an address stands for askers that are told apart only by where they asked."""
-        asker = _plain(asker)
+        asker = unmapped(asker)
         return any(asker in n.gateways for n in self._registry.networks())
 
     def client(self, asker: IPAddress) -> Instance | None:
         """The container that asks, for explaining; None where it is none of them."""
-        asker = _plain(asker)
+        asker = unmapped(asker)
         return None if asker.is_loopback or asker in self._host_addresses() else self._client(asker)
 
     def host_of(self, source: str, view: View) -> tuple[Address, ...]:
@@ -210,8 +210,3 @@ class Views:
     def _changed(self, change: Change) -> None:
         if change.everything:
             self._taken.clear()
-
-
-def _plain(address: IPAddress) -> IPAddress:
-    """IPv4 without its wrapping: a socket for both families shows ``::ffff:172.18.0.3``."""
-    return getattr(address, "ipv4_mapped", None) or address

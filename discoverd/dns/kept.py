@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from discoverd.naming import ancestors
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -119,7 +121,4 @@ class Kept:
 
 def names_of(name: str) -> tuple[str, ...]:
     """Names of the registry whose change may make a name ours: itself, and those it would be below."""
-    if name.endswith(".arpa"):
-        return (name,)
-    labels = name.split(".")
-    return tuple(".".join(labels[at:]) for at in range(len(labels)))
+    return (name,) if name.endswith(".arpa") else (name, *ancestors(name))

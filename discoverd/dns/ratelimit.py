@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from discoverd.dns import message
 from discoverd.dns.message import COOKIE, MalformedError
+from discoverd.model import unmapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,7 +50,7 @@ class RateLimit:
 
     def watches(self, address: IPAddress) -> bool:
         """Whether an asker's questions are counted."""
-        plain = getattr(address, "ipv4_mapped", None) or address
+        plain = unmapped(address)
         return bool(self._rate) and not any(plain in network for network in self._exempt)
 
     def allows(self, packet: bytes, asker: str) -> bool | bytes:
@@ -86,7 +87,7 @@ class RateLimit:
 
 
 def _network(address: IPAddress) -> int:
-    plain = getattr(address, "ipv4_mapped", None) or address
+    plain = unmapped(address)
     if isinstance(plain, IPv4Address):
         return int(plain) >> (32 - PREFIX_4)
     return (1 << 128) | int(plain) >> (128 - PREFIX_6)

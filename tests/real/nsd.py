@@ -67,16 +67,21 @@ class Nsd:
         return self._log.read_text(errors="replace")
 
     def close(self) -> None:
-        os.killpg(self._process.pid, signal.SIGTERM)
-        try:
-            self._process.wait(10)
-        finally:
-            if self._process.poll() is None:
-                os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
+        end_session(self._process)
 
     def running(self) -> bool:
         return self._process.poll() is None
+
+
+def end_session(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to all of a session that this process leads; SIGKILL to those who do not end by it."""
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(10)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def free_port() -> int:

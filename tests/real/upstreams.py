@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from typing import TYPE_CHECKING, Self
 
 from tests.real.debian import need
 from tests.real.dig import Reply, dig
-from tests.real.nsd import free_port
+from tests.real.nsd import end_session, free_port
 from tests.wait import until
 
 if TYPE_CHECKING:
@@ -74,13 +73,7 @@ class Program:
 
     def close(self) -> None:
         if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGTERM)
-            try:
-                self._process.wait(10)
-            finally:
-                if self._process.poll() is None:
-                    os.killpg(self._process.pid, signal.SIGKILL)
-                    self._process.wait()
+            end_session(self._process)
 
     def __enter__(self) -> Self:
         return self
