@@ -8,8 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from discoverd.dns import message, wire
+from discoverd.dns.store import COUNTS, folded, lay
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from discoverd.dns.store import Laid, Store
     from discoverd.resolver.local import Local, Settings
 
 #: Type and class behind a name.
@@ -22,6 +26,8 @@ POINTERS: Final = [(0xC000 | (message.HEADER_SIZE + at)).to_bytes(2, "big") for 
 UNDERSCORE: Final = 0x5F
 #: Kinds of questions (domain, type, class) for which the way to deny them is kept.
 SINGLE_MOST: Final = 256
+#: Where in a key the first label stands, behind its length.
+LABEL_AT: Final = COUNTS + 1
 #: Where the serial begins in an SOA record, from its end: five numbers of 32 bits (RFC 1035 section 3.3.13).
 SERIAL_AT: Final = -20
 WRAP: Final = 1 << 32
@@ -40,30 +46,79 @@ class Denial:
         self._domains: list[tuple[bytes, bytes]] = []
         #: The same by what stands behind a single label below a domain: that, type and class.
         self._single: dict[bytes, bytes] = {}
+        #: Stores that have replies laid out, and what keeps these where they are.
+        self._stores: set[Store] = set()
+        self._laid: list[Laid] = []
 
     def soa(self, key: bytes) -> bytes | None:
         """The authority section that denies a lower-case question, or None where it may not be denied.
 
         The owner points into the question, which ends in the domain.
         """
-        registry = self._registry
-        if registry.syncing or self._names.wildcards or not key:
+        if not key or not self._possible():
             return None
-        if registry.serial != self._serial or self._local.settings is not self._settings:
-            self._read()
         # most are a single label below a domain: 0.5 µs instead of 1.5
         end = 1 + key[0]
         record = self._single.get(key[end:])
         if record is None:
             return self._other(key)
         label = key[1:end]
-        if not label.isalnum() and (label[0] == UNDERSCORE or b"." in label or b"\\" in label):
+        if not label.isalnum() and not _is_plain(label):
             return None
         name = label.decode("latin-1")
         bound, above, gone, above_gone = self._known
         if name in bound or name in above or name in gone or name in above_gone or name == "ns":
             return None
         return POINTERS[end] + record
+
+    def lay_out(self, store: Store, query: bytes, question: bytes, header: bytes, soa: bytes) -> None:
+        """Lay out what denies a single label below a domain, for all queries that differ in the label alone.
+
+        ``query`` is the whole of one without its id, with no OPT record or one that has no options;
+        ``question`` is in lower case, ``soa`` with what is to stand behind it.
+        """
+        end = 1 + question[0]
+        key = folded(query, question) if question[end:] in self._single else None
+        if key is not None and len(self._laid) < SINGLE_MOST:
+            laid = lay([soa], store.denials[question[-4:-2]], header, len(question))
+            store.denied[key[:COUNTS] + key[COUNTS + end :]] = laid[0]
+            self._stores.add(store)
+            self._laid.append(laid)
+
+    def fill(
+        self, places: list[bytes], keys: Sequence[bytes], placed: Sequence[tuple[Store, str] | None]
+    ) -> None:
+        """Put what denies a question in place of each hole where that is laid out.
+
+        ``keys`` are in lower case, ``places`` and ``placed`` as in :meth:`.Fastpath.pieces`.
+
+        0.7 µs a name: a third of what it takes when each reply is put together.
+        """
+        if not self._laid or not self._possible():
+            return
+        bound, above, gone, above_gone = self._known
+        for i, (place, key, known) in enumerate(zip(places, keys, placed, strict=True)):
+            if place or known is None:
+                continue
+            end = LABEL_AT + key[COUNTS]
+            laid = known[0].denied.get(key[:COUNTS] + key[end:])
+            if laid is None:
+                continue
+            label = key[LABEL_AT:end]
+            if not label.isalnum() and not _is_plain(label):
+                continue
+            name = label.decode("latin-1")
+            if not (name in bound or name in above or name in gone or name in above_gone or name == "ns"):
+                places[i] = laid
+
+    def _possible(self) -> bool:
+        """Whether anything may be denied now; what is known for that is up to date then."""
+        registry = self._registry
+        if registry.syncing or self._names.wildcards:
+            return False
+        if registry.serial != self._serial or self._local.settings is not self._settings:
+            self._read()
+        return True
 
     def _other(self, key: bytes) -> bytes | None:
         """The same for any number of labels; single ones are learnt."""
@@ -96,7 +151,16 @@ class Denial:
                 for domain in sorted(settings.domains, key=len, reverse=True)
             ]
         self._single.clear()
+        for store in self._stores:
+            store.denied.clear()
+        self._stores.clear()
+        self._laid.clear()
         self._serial, self._settings = serial, settings
+
+
+def _is_plain(label: bytes) -> bool:
+    """Whether a label is a name and no more: "_" begins a service, a dot inside looks like two labels."""
+    return bool(label) and label[0] != UNDERSCORE and b"." not in label and b"\\" not in label
 
 
 def _octets(domain: str) -> bytes:
@@ -104,16 +168,13 @@ def _octets(domain: str) -> bytes:
 
 
 def _relative_name(key: bytes, end: int) -> str | None:
-    """The labels before ``end`` as a dotted name; None where they are none, or not plain ones.
-
-    What begins with "_" is a service, and what has a dot inside only looks like two labels.
-    """
+    """The labels before ``end`` as a dotted name; None where they are none, or not plain ones."""
     labels: list[bytes] = []
     at = 0
     while at < end:
         stop = at + 1 + key[at]
         label = key[at + 1 : stop]
-        if not label or stop > end or label[0] == UNDERSCORE or b"." in label or b"\\" in label:
+        if stop > end or not _is_plain(label):
             return None
         labels.append(label)
         at = stop

@@ -19,18 +19,20 @@ from __future__ import annotations
 import sys
 import time
 from ipaddress import IPv4Address
+from operator import getitem
 from typing import TYPE_CHECKING, Final
 
 from discoverd.dns import message
 from discoverd.dns.cookies import CLIENT_SIZE, WHOLE_SIZE
 from discoverd.dns.hits import Hits, in_lower_case
-from discoverd.dns.message import HEADER_SIZE, OPT_SIZE, PLAIN_UDP
-from discoverd.dns.store import STORE_MOST, Store
+from discoverd.dns.message import OPT_SIZE, PLAIN_UDP
+from discoverd.dns.store import COUNTS, HOLE, STORE_MOST, Places, Store
 from discoverd.resolver.outcome import AAAA, ANY, NS, PTR, SOA, SRV, TXT, A
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Sequence
 
+    from discoverd.dns.denial import Denial
     from discoverd.dns.store import Uses
     from discoverd.dns.wire import Prepared
     from discoverd.model import IPAddress
@@ -53,9 +55,7 @@ FORMS: Final[dict[bytes, int]] = {
 }
 #: Forms from here on have an OPT record.
 EDNS: Final = 2
-#: Octets of an id, and of the flags and counts behind it.
 ID_SIZE: Final = 2
-COUNTS: Final = HEADER_SIZE - ID_SIZE
 #: Octets 2 to 12 of a reply that denies a name, by whether names are forwarded, and by form.
 DENIED: Final = tuple(
     tuple(
@@ -78,8 +78,18 @@ NEW_LENGTH: Final = -CLIENT_SIZE - 1
 COOKIES_MOST: Final = 4096
 COOKIES_SECONDS: Final = 600
 COOKIES_EVERY: Final = 16
+NOTHING: Final = Places()
 #: What is known of any other: no limit is that small, and no asker's address is empty.
 UNKNOWN_COOKIE: Final = (b"", 0, 1, "")
+
+
+class ByAsker(dict[int | bytes, Places]):
+    """Askers to what is kept for them: nothing for who is not known."""
+
+    __slots__ = ()
+
+    def __missing__(self, _asker: int | bytes) -> Places:
+        return NOTHING
 
 
 class Fastpath:
@@ -89,20 +99,20 @@ class Fastpath:
         self,
         udp_size: int,
         *,
-        deny: Callable[[bytes], bytes | None] = lambda _question: None,
+        denial: Denial | None = None,
         cookie: Callable[[bytes, str, int], bytes | None] = lambda _option, _client, _now: None,
     ) -> None:
-        """``deny`` gives the authority section for a question about nothing, ``cookie`` the option to
-        answer a COOKIE option with; None where that is not to be decided here.
+        """``denial`` knows what is about nothing; ``cookie`` gives the option to answer a COOKIE option
+        with, None where that is not to be decided here.
         """
-        self.udp_size, self._deny, self._cookie = udp_size, deny, cookie
+        self.udp_size, self._denying, self._cookie = udp_size, denial, cookie
         #: Replies that were given out.
         self.hits = Hits()
         #: An asker's address as text to its store.
         self.askers: dict[str, Store] = {}
         #: The same for a batch, by address as it stands in a sockaddr (:func:`sockaddr_key`): to the
         #: exact queries alone, and to the store with the address as text.
-        self.exact: dict[int | bytes, dict[bytes, Iterator[bytes]]] = {}
+        self.exact: dict[int | bytes, Places] = ByAsker()
         self.placed: dict[int | bytes, tuple[Store, str]] = {}
         self._stores: dict[tuple[View, bool], Store] = {}
         #: Names to the one question that rests on them, or the set of them (0.2 KB a name more).
@@ -119,6 +129,17 @@ class Fastpath:
     def reply(self, store: Store, packet: bytes, client: str) -> bytes | None:
         """Everything behind the id of the reply to a query, or None where it is for the handler."""
         return self.vary([packet[2:]], [(store, client)])[0]
+
+    def pieces(self, keys: Sequence[bytes], placed: Sequence[tuple[Store, str] | None]) -> list[bytes]:
+        """The PLACE of each reply that is ready in pieces, by the keys of queries that are not kept exactly:
+        what is kept in another letter case, or denied. Holes for all others.
+        """
+        lower = list(map(bytes.lower, keys))
+        kept = [known[0].folded if known else NOTHING for known in placed]
+        places = list(map(next, map(getitem, kept, lower)))
+        if self._denying is not None and HOLE in places:
+            self._denying.fill(places, lower, placed)
+        return places
 
     def vary(
         self, queries: Iterable[bytes], placed: Iterable[tuple[Store, str] | None]
@@ -156,7 +177,7 @@ class Fastpath:
             key = question.lower()
             ring = store.rings.get(key)
             if ring is None:
-                replies.append(self._denial(store, form, question, key, opt) if limit else None)
+                replies.append(self._denial(store, form, query, question, opt) if limit else None)
                 continue
             headers, turn, tails, size, number = ring
             if size + len(opt) > limit:
@@ -167,6 +188,8 @@ class Fastpath:
             hits[number] += 1
             if exact and key == question:
                 store.keep_exact(query, key, head, opt)
+            elif exact:
+                store.keep_folded(query, key, headers[form], opt)
         return replies
 
     def _cookie_opt(self, query: bytes, client: str, now: int) -> tuple[bytes, int, int, str]:
@@ -193,15 +216,20 @@ class Fastpath:
             self._cookies[query[-size:]] = answer
         return answer
 
-    def _denial(self, store: Store, form: int, question: bytes, key: bytes, opt: bytes) -> bytes | None:
+    def _denial(self, store: Store, form: int, query: bytes, question: bytes, opt: bytes) -> bytes | None:
+        key = question.lower()
         # a link alias is a name for its own client alone, so the names of all do not tell
-        soa = None if store.view.links else self._deny(key)
-        if soa is None:
+        denial = None if store.view.links else self._denying
+        soa = denial.soa(key) if denial is not None else None
+        if denial is None or soa is None:
             return None
-        reply = DENIED[store.may_recurse][form] + question + soa + opt
+        header = DENIED[store.may_recurse][form]
+        reply = header + question + soa + opt
         if len(reply) > PLAIN_UDP - ID_SIZE:
             return None
         self.hits.counts[store.denials[key[-4:-2]]] += 1
+        if form < EDNS or query[-OPT_SIZE:] in self.opts:
+            denial.lay_out(store, query, key, header, soa + opt)
         return reply
 
     def store(self, view: View, *, may_recurse: bool) -> Store:

@@ -68,12 +68,11 @@ class Hits:
             made = self._by_type[rcode, place] = ByType(numbers)
         return made
 
-    def add(self, numbers: list[int]) -> None:
+    def add(self, numbers: memoryview) -> None:
         """Count a batch, which has at least one reply."""
-        counts, kind = self.counts, max(numbers)
-        alike = numbers.count(kind)
-        if alike + numbers.count(UNCOUNTED) >= len(numbers):  # as most batches are
-            counts[kind] += alike
+        counts = self.counts
+        if numbers[1:] == numbers[:-1]:  # all alike, as most batches are
+            counts[numbers[0]] += len(numbers)
             return
         for number in numbers:
             counts[number] += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from discoverd.dns.store import EXACT_SIZE
 from discoverd.naming import ancestors
 
 if TYPE_CHECKING:
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 TICK_SECONDS: Final = 1.0
 #: Seconds that an answer must still have: the last ones are left to the cache, which fetches it anew.
 LEAST_SECONDS: Final = 2.0
-#: Replies at once; octets of the largest query that is kept.
+#: Replies at once.
 KEPT_MOST: Final = 20_000
-QUERY_MOST: Final = 128
 #: Replies that are renewed before other work has its turn: under a millisecond.
 SLICE: Final = 100
 
@@ -62,7 +62,7 @@ class Kept:
     def offer(self, foreign: Foreign, entry: Entry[Upstreamed], reply: bytes) -> None:
         """Keep the reply that an asker has just been given out of the cache, where that is possible."""
         store = foreign.store
-        if store is None or len(foreign.octets) > QUERY_MOST or len(self._replies) >= KEPT_MOST:
+        if store is None or len(foreign.octets) > EXACT_SIZE or len(self._replies) >= KEPT_MOST:
             return
         if len(reply) > foreign.udp_size or entry.expires - self._cache.clock() < LEAST_SECONDS:
             return
@@ -102,7 +102,7 @@ class Kept:
     def _renew(self, kept: _Reply) -> None:
         uses = kept.uses.count if kept.uses is not None else 0
         self.given += uses
-        if kept.query not in kept.store.exact:  # the registry has a say in this name now
+        if not kept.store.keeps(kept.query):  # the registry has a say in this name now
             self._replies.pop((kept.store, kept.query), None)
             return
         entry, now = self._cache.get(kept.key) if uses else None, self._cache.clock()

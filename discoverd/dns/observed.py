@@ -5,11 +5,11 @@ Which of them serves is chosen once: without a query log, nothing of it is ever 
 
 from __future__ import annotations
 
-import ctypes
 import time
 from typing import TYPE_CHECKING
 
 from discoverd.dns import mmsg
+from discoverd.dns.fastpath import ID_SIZE
 from discoverd.dns.mmsg import NAME_SLOT
 from discoverd.dns.observer import FAST, UDP, clock
 from discoverd.dns.udp import BatchedEndpoint, UdpEndpoint
@@ -51,16 +51,13 @@ class LoggedBatches(TimedBatches):
         if not picked:
             return
         took, batch, own = clock() - began, self._batch, self._own
-        ids, peers = bytes(batch.ids[: 2 * count]), bytes(batch.sockaddrs[: NAME_SLOT * count])
-        bases, sizes, read = batch.bases.tolist(), batch.sizes.tolist(), ctypes.string_at
-        # without octets there is no reply, or none yet
+        peers = bytes(batch.sockaddrs[: NAME_SLOT * count])
+        replies = ((i, batch.reply(i)) for i in picked)
+        # without octets behind the id there is no reply, or none yet
         self._log.take([
-            (
-                now, took, UDP, peers[NAME_SLOT * i : NAME_SLOT * (i + 1)], own,
-                ids[2 * i : 2 * i + 2] + read(bases[i], sizes[i]), False,
-            )
-            for i in picked
-            if sizes[i]
+            (now, took, UDP, peers[NAME_SLOT * i : NAME_SLOT * (i + 1)], own, reply, False)
+            for i, reply in replies
+            if len(reply) > ID_SIZE
         ])  # fmt: skip
 
 

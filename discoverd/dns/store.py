@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from functools import lru_cache
 from itertools import chain, repeat
 from operator import length_hint
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from discoverd.dns import message, mmsg
 from discoverd.dns.message import HEADER_SIZE, OPT_SIZE
+from discoverd.dns.mmsg import PLACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 STORE_MOST: Final = 200_000
 EXACT_MOST: Final = 100_000
 #: Octets of the largest query, id left out, that is kept exactly.
-EXACT_SIZE: Final = 128
+EXACT_SIZE: Final = mmsg.KEYED
 #: Rotations that are built beforehand; of larger sets each is built when its turn comes.
 ROTATIONS_MOST: Final = 64
+
+#: Octets of the flags and counts of a header, and of what stands behind the name in a question.
+COUNTS: Final = HEADER_SIZE - 2
+TYPE_AND_CLASS: Final = 4
 
 #: Times that one reply can be given: for ever.
 USES_MOST: Final = 1 << 60
@@ -34,8 +38,18 @@ Headers = tuple[bytes, bytes, bytes, bytes]
 #: Reply headers, whose turn it is, the records of every rotation, octets of a whole reply without OPT,
 #: and where it is counted.
 Ring = tuple[Headers, "Callable[[], int]", "Sequence[bytes] | Rotations", int, int]
-#: Where a reply lies, its octets, and where it is counted; an iovec begins like this.
-PLACE: Final = struct.Struct("@QQQ")
+#: Where nothing lies: a batch's PLACEs together are shorter for each of these.
+HOLE: Final = b""
+HOLES: Final = repeat(HOLE)
+
+
+class Places(dict[bytes, "Iterator[bytes]"]):
+    """Queries, as their :func:`mmsg.key`, to the PLACE of the next reply; to a hole for what is not kept."""
+
+    __slots__ = ()
+
+    def __missing__(self, _key: bytes) -> Iterator[bytes]:
+        return HOLES
 
 
 class Store:
@@ -46,7 +60,9 @@ class Store:
         "_hits",
         "_place",
         "denials",
+        "denied",
         "exact",
+        "folded",
         "may_recurse",
         "prepared",
         "rings",
@@ -57,15 +73,18 @@ class Store:
         """``hits`` is where what is given out from here is counted."""
         self.view, self.may_recurse = view, may_recurse
         self._hits, self._place = hits, view.place.name.lower()
+        #: What denies a name, by everything of a query's key but its first label (:mod:`.denial`).
+        self.denied: dict[bytes, bytes] = {}
         #: By type in wire format, where names that are denied are counted.
         self.denials = hits.by_type(message.NXDOMAIN, self._place)
-        #: Queries behind their ids to where the next reply lies.
-        self.exact: dict[bytes, Iterator[bytes]] = {}
+        self.exact = Places()
+        #: The same by keys in lower case: replies in pieces, with the question as it was asked among them.
+        self.folded = Places()
         #: Questions in lower case to their rings.
         self.rings: dict[bytes, Ring] = {}
         #: The same to packed records, for what no ring fits: TCP, small EDNS sizes.
         self.prepared: dict[bytes, Prepared] = {}
-        #: Questions about what is not ours to the queries that replies are kept to.
+        #: Questions about what is not ours to the keys of the queries that replies are kept to.
         self._foreign: dict[bytes, set[bytes]] = {}
 
     def keep(self, question: bytes, prepared: Prepared, udp_size: int) -> None:
@@ -88,39 +107,51 @@ class Store:
     def keep_exact(self, query: bytes, question: bytes, head: bytes, opt: bytes) -> None:
         """Lay out all replies to one query one after the other, ready to be sent from there."""
         prepared = self.prepared[question]
-        tails = prepared.tails
-        if tails is None or query in self.exact or len(query) > EXACT_SIZE or len(self.exact) >= EXACT_MOST:
+        tails, key = prepared.tails, mmsg.key(query)
+        if tails is None or len(query) > EXACT_SIZE or len(self.exact) >= EXACT_MOST or key in self.exact:
             return
-        replies = [head + tail + opt for tail in tails]
-        block = b"".join(replies)
-        at, number = mmsg.address(block), self._number(question, prepared.rcode)
-        places = _Places(block)
-        for reply in replies:
-            places.append(PLACE.pack(at, len(reply), number))
-            at += len(reply)
-        self.exact[query] = map(places.__getitem__, prepared.starts)
-        prepared.queries = (*prepared.queries, query)
+        places = lay([head + tail + opt for tail in tails], self._number(question, prepared.rcode))
+        self.exact[key] = map(places.__getitem__, prepared.starts)
+        prepared.keys = (*prepared.keys, key)
+
+    def keep_folded(self, query: bytes, question: bytes, header: bytes, opt: bytes) -> None:
+        """The same for one query in any letter case, its own question to be put in between."""
+        prepared = self.prepared[question]
+        tails, key = prepared.tails, folded(query, question)
+        if tails is None or key is None or len(self.folded) >= EXACT_MOST or key in self.folded:
+            return
+        number = self._number(question, prepared.rcode)
+        places = lay([tail + opt for tail in tails], number, header, len(question))
+        self.folded[key] = map(places.__getitem__, prepared.starts)
+        prepared.keys = (*prepared.keys, key)
 
     def _number(self, question: bytes, rcode: int) -> int:
         return self._hits.by_type(rcode, self._place)[question[-4:-2]]
 
     def keep_reply(self, query: bytes, question: bytes, reply: bytes) -> Uses:
-        """Keep a reply that does not rotate, in place of one that is kept already."""
-        self._foreign.setdefault(question, set()).add(query)
-        places, uses = _Places(reply), Uses()
-        number = self._number(question, reply[1] & 0xF)
-        places.append(PLACE.pack(mmsg.address(reply), len(reply), number))
-        self.exact[query] = map(places.__getitem__, uses.zeros)
+        """Keep a reply that does not rotate, in place of one that is kept already.
+
+        The query has at most EXACT_SIZE octets.
+        """
+        key = mmsg.key(query)
+        self._foreign.setdefault(question, set()).add(key)
+        places, uses = lay([reply], self._number(question, reply[1] & 0xF)), Uses()
+        self.exact[key] = map(places.__getitem__, uses.zeros)
         return uses
 
+    def keeps(self, query: bytes) -> bool:
+        """Whether a reply to exactly this query is kept."""
+        return mmsg.key(query) in self.exact
+
     def drop(self, question: bytes) -> None:
-        for query in self._foreign.pop(question, ()):
-            self.exact.pop(query, None)
+        for key in self._foreign.pop(question, ()):
+            self.exact.pop(key, None)
         prepared = self.prepared.pop(question, None)
         if prepared is not None:
             self.rings.pop(question, None)
-            for query in prepared.queries:
-                self.exact.pop(query, None)
+            for key in prepared.keys:
+                self.exact.pop(key, None)
+                self.folded.pop(key, None)
 
 
 class Uses:
@@ -148,7 +179,7 @@ class Rotations:
         return self._prepared.body(start, self._room)[2]
 
 
-class _Places(list[bytes]):
+class Laid(list[bytes]):
     """Where replies lie, each a PLACE; keeps their memory alive."""
 
     __slots__ = ("_block",)
@@ -156,6 +187,33 @@ class _Places(list[bytes]):
     def __init__(self, block: bytes) -> None:
         super().__init__()
         self._block = block
+
+
+def lay(tails: Sequence[bytes], number: int, header: bytes = b"", question: int = 0) -> Laid:
+    """Put the ends of replies one after the other. With a header they are in pieces: it, so many octets of
+    the question as it was asked, and the end; without one each is whole.
+    """
+    block = header + b"".join(tails)
+    laid, first = Laid(block), mmsg.address(block)
+    at = first + len(header)
+    for tail in tails:
+        place = (first, len(header), question, at, len(tail)) if header else (at, len(tail), 0, 0, 0)
+        laid.append(PLACE.pack(*place, number))
+        at += len(tail)
+    return laid
+
+
+def folded(query: bytes, question: bytes) -> bytes | None:
+    """The key of a query, here without its id, in lower case; None where it is no safe key.
+
+    It is where nothing but the name has letters: else something that differs in more than letter case
+    (a size, a type) could become the same with it.
+    """
+    if len(query) > EXACT_SIZE:
+        return None
+    key = mmsg.key(query).lower()
+    rest = key[:COUNTS] + key[COUNTS + len(question) - TYPE_AND_CLASS :]
+    return key if rest == rest.upper() else None
 
 
 @lru_cache(maxsize=1024)

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import socket
 import struct
-from itertools import accumulate, repeat
-from typing import TYPE_CHECKING, Any, Final
+from itertools import accumulate
+from operator import getitem, itemgetter
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from discoverd.dns import mmsg
 from discoverd.dns.handler import Foreign
 from discoverd.dns.hits import UNCOUNTED
-from discoverd.dns.mmsg import CONTROL_SLOT, NAME_SLOT, OVERFLOW, SLOT
+from discoverd.dns.mmsg import CONTROL_SLOT, ID_AT, ID_SIZE, KEYED, NAME_SLOT, OVERFLOW, PLACE, QUERY_AT, SLOT
 from discoverd.dns.observer import UDP, clock
-from discoverd.dns.store import PLACE
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from discoverd.dns.handler import Handler
+    from discoverd.dns.store import Store
 
     Forward = Callable[[Foreign, Callable[[bytes], None]], None]
 
@@ -44,12 +45,10 @@ _IN6_PKTINFO: Final = struct.Struct("@16si")
 _CMSG_HEADER: Final = socket.CMSG_LEN(0)
 _ANCILLARY_SPACE: Final = socket.CMSG_SPACE(max(_IN_PKTINFO.size, _IN6_PKTINFO.size))
 
+K = TypeVar("K")
+V = TypeVar("V")
 Peer = tuple[str, int] | tuple[str, int, int, int]
 Ancillary = list[tuple[int, int, bytes]]
-
-#: What a query that nothing is kept for gets: nothing, for ever.
-_MISS: Final[Iterator[Any]] = repeat(None)
-_NOBODY: Final[dict[bytes, Iterator[bytes]]] = {}
 
 
 def bind(family: int, host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -187,7 +186,6 @@ class BatchedEndpoint(UdpEndpoint):
         self._control = 0 if self._bound else socket.CMSG_SPACE(pktinfo)
         self._batch = mmsg.Batch(sock, control=self._control)
         self._hits = handler.fastpath.hits
-        self._starts = range(0, SLOT * mmsg.BATCH, SLOT)
 
     def drain(self) -> None:
         for _ in range(ROUND // mmsg.BATCH):
@@ -199,22 +197,22 @@ class BatchedEndpoint(UdpEndpoint):
 
     def _answer_batch(self, count: int) -> None:
         batch, exact = self._batch, self._handler.fastpath.exact
-        lengths = batch.lengths[:count].tolist()
-        raw = bytes(batch.queries[: SLOT * count])
-        queries = [raw[at : at + length - 2] for at, length in zip(self._starts, lengths, strict=False)]
-        askers = self._askers(count)
-        stores = list(map(exact.get, askers, repeat(_NOBODY)))
-        rings = list(map(dict.get, stores, queries, repeat(_MISS)))
-        replies: list[Any] = list(map(next, rings))
-        missed = replies.count(None)
+        keys = batch.keys(count)
+        if batch.one_asker(count):  # one lookup does for all of them, which saves a fifth
+            rings = _each(exact[self._askers(1)[0]], keys)
+        else:
+            rings = list(map(getitem, _each(exact, self._askers(count)), keys))
+        replies: list[bytes] = list(map(next, rings))
+        places = b"".join(replies)
+        silent: Sequence[int] = ()
+        missed = count - len(places) // PLACE.size
         self.fast += count - missed
-        holes = self._answer_varied(replies, queries, lengths, askers) if missed else []
-        # each reply is an address, a size and where it is counted, side by side
-        words = memoryview(b"".join(replies)).cast("Q")
-        batch.bases[:count], batch.sizes[:count] = words[::3], words[1::3]
-        self._hits.add(words[2::3].tolist())
+        if missed:
+            silent = self._fill_holes(replies, keys)
+            places = b"".join(replies)
+        self._hits.add(batch.place(places, count, whole=not missed))
         first = 0
-        for hole in holes:
+        for hole in silent:
             self.dropped += batch.send(first, hole)
             first = hole + 1
         self.dropped += batch.send(first, count)
@@ -223,27 +221,43 @@ class BatchedEndpoint(UdpEndpoint):
         if not self._six:
             return self._batch.addresses[:count].tolist()
         raw = bytes(self._batch.sockaddrs[: NAME_SLOT * count])
-        return [raw[at + 8 : at + 24] for at in range(0, NAME_SLOT * count, NAME_SLOT)]
+        return [raw[at : at + 16] for at in range(8, NAME_SLOT * count, NAME_SLOT)]
 
-    def _answer_varied(
-        self, replies: list[Any], queries: list[bytes], lengths: list[int], askers: Sequence[int | bytes]
-    ) -> list[int]:
+    def _fill_holes(self, replies: list[bytes], keys: Sequence[bytes]) -> Sequence[int]:
         """Answer what is not kept exactly; returns which datagrams get no reply now."""
-        missed = [i for i, reply in enumerate(replies) if reply is None]
-        if max(lengths) > SLOT + 2:
-            for i in missed:
-                queries[i] = self._whole(i, lengths[i])
-        fastpath = self._handler.fastpath
-        placed = map(fastpath.placed.get, [askers[i] for i in missed])
-        answers = fastpath.vary([queries[i] for i in missed], placed)
+        fastpath, askers = self._handler.fastpath, self._askers(len(replies))
+        lengths = self._batch.lengths[: len(replies)].tolist()
+        missed = [i for i, reply in enumerate(replies) if not reply]
+        # a class, or an OPT record without options, ends in a small number; a cookie hardly ever does
+        if max(lengths) <= KEYED + ID_SIZE and (tried := [i for i in missed if keys[i][lengths[i] - 3] < 2]):
+            placed = [fastpath.placed.get(askers[i]) for i in tried]
+            before = len(missed)
+            for i, place in zip(tried, fastpath.pieces([keys[i] for i in tried], placed), strict=True):
+                replies[i] = place
+            missed = [i for i in missed if not replies[i]]
+            self.fast += before - len(missed)
+        if not missed:
+            return ()
+        queries = [self._query(keys[i], lengths[i], i) for i in missed]
+        return self._put_together(replies, missed, queries, [fastpath.placed.get(askers[i]) for i in missed])
+
+    def _put_together(
+        self,
+        replies: list[bytes],
+        missed: list[int],
+        queries: list[bytes],
+        placed: list[tuple[Store, str] | None],
+    ) -> list[int]:
+        """Answer queries that nothing is ready for; returns which of the datagrams get no reply now."""
+        answers = self._handler.fastpath.vary(queries, placed)
         slow = answers.count(None)
         self.fast += len(answers) - slow
         if slow:  # only now is it worth knowing who asked, and where
             answers = [
-                self._answer_slowly(self._id(i) + queries[i], self._peer(i), self._ancillary(i))
+                self._answer_slowly(self._id(i) + query, self._peer(i), self._ancillary(i))
                 if answer is None
                 else answer
-                for i, answer in zip(missed, answers, strict=True)
+                for i, query, answer in zip(missed, queries, answers, strict=True)
             ]
         # they are laid out one after the other, and sent from there
         octets = [answer or b"" for answer in answers]
@@ -251,18 +265,19 @@ class BatchedEndpoint(UdpEndpoint):
         self._batch.replies[: len(whole)] = whole
         sizes = list(map(len, octets))
         starts = accumulate(sizes, initial=self._batch.replies_at)
-        places = map(PLACE.pack, starts, sizes, repeat(UNCOUNTED))
-        for i, place in zip(missed, places, strict=False):
-            replies[i] = place
+        for i, start, size in zip(missed, starts, sizes, strict=False):
+            replies[i] = PLACE.pack(start, size, 0, 0, 0, UNCOUNTED)
         return [i for i, answer in zip(missed, answers, strict=True) if answer is None] if slow else []
 
-    def _whole(self, i: int, length: int) -> bytes:
-        """A query behind its id, with what ran over."""
-        kept = bytes(self._batch.queries[SLOT * i : SLOT * i + length - 2][:SLOT])
-        return kept + bytes(self._batch.overflows[OVERFLOW * i : OVERFLOW * i + max(0, length - 2 - SLOT)])
+    def _query(self, key: bytes, length: int, i: int) -> bytes:
+        """A query behind its id, with what ran over; nothing where there is not even an id."""
+        if ID_SIZE <= length <= KEYED + ID_SIZE:
+            return key[: length - ID_SIZE]
+        over, more = OVERFLOW * i, max(0, length - ID_SIZE - KEYED)
+        return key[: KEYED if more else 0] + bytes(self._batch.overflows[over : over + more])
 
     def _id(self, i: int) -> bytes:
-        return bytes(self._batch.ids[2 * i : 2 * i + 2])
+        return bytes(self._batch.queries[SLOT * i + ID_AT : SLOT * i + QUERY_AT])
 
     def _peer(self, i: int) -> Peer:
         raw = bytes(self._batch.sockaddrs[NAME_SLOT * i : NAME_SLOT * (i + 1)])
@@ -278,3 +293,8 @@ class BatchedEndpoint(UdpEndpoint):
         raw = bytes(self._batch.control_data[CONTROL_SLOT * i : CONTROL_SLOT * (i + 1)])
         size, level, kind = struct.unpack_from("@Nii", raw)
         return [(level, kind, raw[_CMSG_HEADER:size])]
+
+
+def _each(held: Mapping[K, V], keys: Sequence[K]) -> Sequence[V]:
+    """``held[key]`` for each of the keys, of which there is one at least: 40 ns less each than ``get``."""
+    return itemgetter(*keys)(held) if len(keys) > 1 else (held[keys[0]],)

@@ -55,7 +55,7 @@ class Prepared:
         "authority",
         "depends",
         "extra",
-        "queries",
+        "keys",
         "rcode",
         "rotations",
         "starts",
@@ -77,9 +77,9 @@ class Prepared:
         self.rotations = max(1, len(answers)) if rotate else 1
         self.starts: Iterator[int] = cycle(range(self.rotations)) if self.rotations > 1 else repeat(0)
         #: The bodies of all rotations as the fast path sends them, where it has built them, and the
-        #: queries that it keeps exactly.
+        #: keys of the queries that it keeps exactly.
         self.tails: tuple[bytes, ...] | None = None
-        self.queries: tuple[bytes, ...] = ()
+        self.keys: tuple[bytes, ...] = ()
 
     def size(self) -> int:
         """Octets of all records, glue left out."""

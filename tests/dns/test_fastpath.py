@@ -10,10 +10,11 @@ import dns.message
 import dns.rcode
 import pytest
 
-from discoverd.dns import fastpath
+from discoverd.dns import fastpath, message, mmsg
 from discoverd.dns.cookies import Cookies
 from discoverd.dns.denial import Denial
 from discoverd.dns.handler import Handler
+from discoverd.dns.store import folded
 from discoverd.model import SourceState
 from discoverd.registry import Registry
 from discoverd.resolver.local import Local, Settings
@@ -36,7 +37,7 @@ class Served:
         self.registry = Registry()
         local = Local(self.registry, Settings(domains=("docker", "deep.example")))
         cookies = Cookies(b"a secret of the tests")
-        self.fast = fastpath.Fastpath(1232, deny=Denial(local).soa, cookie=cookies.answer)
+        self.fast = fastpath.Fastpath(1232, denial=Denial(local), cookie=cookies.answer)
         views = Views(self.registry, frozenset)
         self.handler = Handler(local, views, self.fast, version="0", cookies=cookies)
         self.registry.subscribe(lambda change: self.fast.drop(change.names))
@@ -228,3 +229,22 @@ def test_exact_queries_go_with_their_question(served: Served) -> None:
     assert not store.exact
     assert not store.rings
     assert not store.prepared
+
+
+@pytest.mark.parametrize(
+    ("name", "rtype", "size"),
+    [
+        ("web.docker", 1, 0x0570),
+        ("web.docker", 97, 1232),
+        ("web.docker", 65, 1232),
+        ("l" * 60 + ".docker", 1, 1232),
+    ],
+    ids=["a size like letters", "a type like a letter", "a type like another", "a length like a letter"],
+)
+def test_letters_outside_of_the_name_are_not_folded(name: str, rtype: int, size: int) -> None:
+    """In lower case 0x0550 becomes 0x0570, type 65 type 97, and 65 octets 97."""
+    packet = query(name, rtype, use_edns=0, payload=size).to_wire()[2:]
+    question = packet[10 : -message.OPT_SIZE]
+    assert folded(packet, question.lower()) is None
+    plain = query("WEB.docker", 1, use_edns=0, payload=1232).to_wire()[2:]
+    assert folded(plain, plain[10 : -message.OPT_SIZE]) == mmsg.key(plain.lower())
