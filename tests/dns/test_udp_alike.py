@@ -34,7 +34,7 @@ NAMES = (
     *("example.com", "docker", "DOCKER", ".", "[.docker", "{.docker", "@.docker", "`.docker"),
 )
 #: 65 (HTTPS) is "A" and 97 "a" for who takes a question as text; 33 is SRV.
-TYPES = (1, 28, 33, 16, 65, 97, 255)
+TYPES = ("A", "AAAA", "SRV", "TXT", "HTTPS", "TYPE97", "ANY")
 #: 0x0550 and 0x0570 differ like letters do.
 SIZES = (None, 512, 1232, 0x0550, 0x0570)
 
@@ -48,7 +48,7 @@ def packets() -> list[bytes]:
     for name in NAMES:
         for rtype in TYPES:
             for size in SIZES:
-                asked = query(name, rtype, **({} if size is None else {"use_edns": 0, "payload": size}))
+                asked = query(name, rtype) if size is None else query(name, rtype, use_edns=0, payload=size)
                 asked.flags ^= dns.flags.RD * (len(made) % 2)
                 whole = asked.to_wire()
                 made += [whole, whole[:-1], whole[:-2], whole + b"\0", whole + b"\0" * 32]
