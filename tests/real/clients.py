@@ -1,0 +1,250 @@
+"""Programs that resolve names inside containers, each by another library: built here, mounted there.
+
+All of them take names and say a line for each: the name, then its addresses, or "!" and why there are none.
+With ``WATCH`` set they go on for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.real.debian import REPO, need, which
+from tests.real.images import Rootfs, busybox_into, shared_libraries
+
+if TYPE_CHECKING:
+    from tests.real.engine import Engine
+    from tests.real.session import Session
+
+#: getaddrinfo() of the C library that it is linked to.
+C = r"""
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void ask(const char *name) {
+  struct addrinfo hints, *found, *each;
+  char text[INET6_ADDRSTRLEN];
+  memset(&hints, 0, sizeof hints);
+  hints.ai_socktype = SOCK_STREAM;
+  int fault = getaddrinfo(name, "80", &hints, &found);
+  printf("%s", name);
+  if (fault)
+    printf(" ! %s", fault == EAI_NONAME ? "NONAME" : fault == EAI_AGAIN ? "AGAIN" : gai_strerror(fault));
+  else
+    for (each = found; each; each = each->ai_next) {
+      void *at = each->ai_family == AF_INET ? (void *)&((struct sockaddr_in *)each->ai_addr)->sin_addr
+                                            : (void *)&((struct sockaddr_in6 *)each->ai_addr)->sin6_addr;
+      printf(" %s", inet_ntop(each->ai_family, at, text, sizeof text));
+    }
+  printf("\n");
+  fflush(stdout);
+}
+
+int main(int count, char **words) {
+  do {
+    for (int i = 1; i < count; i++) ask(words[i]);
+  } while (getenv("WATCH") && !usleep(50000));
+}
+"""
+GO = """package main
+
+import ("fmt"; "net"; "os"; "strings"; "time")
+
+func main() {
+  for {
+    for _, name := range os.Args[1:] {
+      if found, err := net.LookupHost(name); err != nil {
+        why, _ := err.(*net.DNSError)
+        if why != nil && why.IsNotFound { fmt.Println(name, "! NONAME") } else { fmt.Println(name, "!", err) }
+      } else {
+        fmt.Println(name, strings.Join(found, " "))
+      }
+    }
+    if os.Getenv("WATCH") == "" { return }
+    time.Sleep(50 * time.Millisecond)
+  }
+}
+"""
+#: dns.lookup() is getaddrinfo(), dns.resolve4() is c-ares.
+NODE = """const dns = require('dns').promises;
+const find = {
+  lookup: async (name) => (await dns.lookup(name, {all: true})).map((each) => each.address),
+  cares: (name) => dns.resolve4(name),
+}[process.argv[2]];
+(async () => {
+  do {
+    for (const name of process.argv.slice(3)) {
+      try { console.log(name, (await find(name)).join(' ')); }
+      catch (e) { console.log(name, '!', ['ENOTFOUND', 'ENODATA'].includes(e.code) ? 'NONAME' : e.code); }
+    }
+    if (process.env.WATCH) await new Promise((done) => setTimeout(done, 50));
+  } while (process.env.WATCH);
+})();
+"""
+#: It does not tell "there is none" from "try again", and keeps either for a while: networkaddress.cache.ttl.
+JAVA = """import java.net.InetAddress;
+
+public class Ask {
+  public static void main(String[] names) throws Exception {
+    do {
+      for (var name : names) {
+        var line = new StringBuilder(name);
+        try {
+          for (var each : InetAddress.getAllByName(name)) line.append(" ").append(each.getHostAddress());
+        } catch (java.net.UnknownHostException e) { line.append(" ! NONE"); }
+        System.out.println(line);
+      }
+      Thread.sleep(System.getenv("WATCH") == null ? 0 : 50);
+    } while (System.getenv("WATCH") != null);
+  }
+}
+"""
+#: Its output is the server's address, then those of the name.
+NSLOOKUP = """#!/bin/sh
+while :; do
+  for name; do
+    said=$(nslookup "$name" 2>&1)
+    found=$(echo "$said" | sed '1,/^$/d' | sed -n 's/^Address[^:]*: *//p' | tr '\\n' ' ')
+    case $said in *NXDOMAIN*) none="! NONAME" ;; *) none="! AGAIN" ;; esac
+    echo "$name ${found:-$none}"
+  done
+  test "$WATCH" || exit 0
+  usleep 50000
+done
+"""
+#: How each is called inside; its programs and this machine's are below these folders.
+PROGRAMS, NODE_BINARY = "/opt/programs", "/opt/node"
+COMMANDS = {
+    "glibc": (f"{PROGRAMS}/glibc",),
+    "musl": (f"{PROGRAMS}/musl",),
+    "busybox": (f"{PROGRAMS}/nslookup",),
+    "go": (f"{PROGRAMS}/go",),
+    "node": (NODE_BINARY, f"{PROGRAMS}/ask.js", "lookup"),
+    "c-ares": (NODE_BINARY, f"{PROGRAMS}/ask.js", "cares"),
+    "java": (f"{PROGRAMS}/jre/bin/java", "-XX:TieredStopAtLevel=1", "-cp", PROGRAMS, "Ask"),
+}
+#: discoverd inside a container: this interpreter and this tree.
+PYTHON = f"/opt/python/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+PYTHON_ENV = {
+    "LD_LIBRARY_PATH": "/opt/python/lib",
+    "PYTHONHOME": "/opt/python",
+    "PYTHONPATH": "/opt/source:/opt/packages",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+class Clients:
+    """An image with the C library and busybox, and what is mounted into its containers.
+
+    Raises UnavailableError where a program that is not optional cannot be had.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._folder = session.root / "clients"
+        self._tag = f"discoverd-test-clients:{session.id}"
+        self._jdk, self._node = _jdk(), Path(need("node", "nodejs")).resolve()
+        if not self._folder.is_dir():
+            self._build()
+
+    def _build(self) -> None:
+        need("gcc", "gcc")
+        need("musl-gcc", "musl-tools")
+        fresh = self._folder.with_suffix(".new")
+        fresh.mkdir()
+        (fresh / "ask.c").write_text(C)
+        _run(fresh, "gcc", "-O1", "-o", "glibc", "ask.c")
+        _run(fresh, "musl-gcc", "-O1", "-static", "-o", "musl", "ask.c")
+        (fresh / "nslookup").write_text(NSLOOKUP)
+        (fresh / "nslookup").chmod(0o755)
+        (fresh / "ask.js").write_text(NODE)
+        (fresh / "ask.go").write_text(GO)
+        _run(fresh, need("go", "golang-go"), "build", "-o", "go", "ask.go", CGO_ENABLED="0", GO111MODULE="off")
+        if self._jdk:
+            (fresh / "Ask.java").write_text(JAVA)
+            _run(fresh, str(self._jdk / "bin" / "javac"), "Ask.java")
+            # Debian's has links to /etc, where a container has something else
+            _run(fresh, str(self._jdk / "bin" / "jlink"), "--add-modules", "java.base", "--output", "jre")
+        fresh.rename(self._folder)
+
+    @cached_property
+    def _rootfs(self) -> bytes:
+        tree = Rootfs()
+        modules = Path(sysconfig.get_path("stdlib"), "lib-dynload").glob("*.so")
+        binaries = [Path(sys._base_executable), self._folder / "glibc", self._node, *modules]  # type: ignore[attr-defined]
+        shared_libraries(tree, [binary.resolve() for binary in binaries])
+        busybox_into(tree)
+        tree.write("bin/idle", "#!/bin/sh\ntrap 'exit 0' TERM INT\nsleep 2147483647 &\nwait\n", 0o755)
+        return tree.bytes()
+
+    def image(self, engine: Engine) -> str:
+        """The image in an engine; a container of it waits until it is told to stop."""
+        if not engine.has_image(self._tag):
+            engine.load_image(self._tag, self._rootfs, 'CMD ["idle"]', "ENV PATH=/bin")
+        return self._tag
+
+    @property
+    def mounts(self) -> dict[Path, str]:
+        """What is to be mounted read-only, by where it is here."""
+        return {
+            self._folder: PROGRAMS,
+            self._node: NODE_BINARY,
+            Path(sys.base_prefix): "/opt/python",
+            Path(sysconfig.get_path("purelib")): "/opt/packages",
+            REPO: "/opt/source",
+        }
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The mounts as options of ``docker run``."""
+        return tuple(w for here, there in self.mounts.items() for w in ("--volume", f"{here}:{there}:ro"))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that are to be had here."""
+        return tuple(name for name in COMMANDS if name != "java" or self._jdk)
+
+
+def ask(engine: Engine, container: str, client: str, *names: str) -> list[str | set[str]]:
+    """What a client says in a container of each name: its addresses, or why there are none."""
+    said = engine.docker("exec", container, *COMMANDS[client], *names)
+    found = [heard(line) for line in said.splitlines()]
+    assert len(found) == len(names), said
+    return found
+
+
+def heard(line: str) -> str | set[str]:
+    """What one line says."""
+    _, _, rest = line.strip().partition(" ")
+    return rest.removeprefix("! ") if rest.startswith("!") else set(rest.split())
+
+
+def musl_version() -> tuple[int, ...]:
+    """That of the musl that programs are linked to."""
+    loader = next(Path("/").glob("lib/ld-musl-*.so.1"))
+    said = subprocess.run([loader], capture_output=True, text=True, check=False).stderr
+    found = re.search(r"Version (\d+)\.(\d+)\.(\d+)", said)
+    assert found, said
+    return tuple(map(int, found.groups()))
+
+
+def _jdk() -> Path | None:
+    compiler = which("javac")
+    return Path(compiler).resolve().parents[1] if compiler else None
+
+
+def _run(folder: Path, *command: str, **env: str) -> None:
+    done = subprocess.run(
+        command, cwd=folder, env=os.environ | env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{command}: {done.stderr}"
