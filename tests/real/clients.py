@@ -53,7 +53,7 @@ static void ask(const char *name) {
 int main(int count, char **words) {
   do {
     for (int i = 1; i < count; i++) ask(words[i]);
-  } while (getenv("WATCH") && !usleep(50000));
+  } while (getenv("WATCH") && !usleep(200000));
 }
 """
 GO = """package main
@@ -71,7 +71,7 @@ func main() {
       }
     }
     if os.Getenv("WATCH") == "" { return }
-    time.Sleep(50 * time.Millisecond)
+    time.Sleep(200 * time.Millisecond)
   }
 }
 """
@@ -87,11 +87,11 @@ const find = {
       try { console.log(name, (await find(name)).join(' ')); }
       catch (e) { console.log(name, '!', ['ENOTFOUND', 'ENODATA'].includes(e.code) ? 'NONAME' : e.code); }
     }
-    if (process.env.WATCH) await new Promise((done) => setTimeout(done, 50));
+    if (process.env.WATCH) await new Promise((done) => setTimeout(done, 200));
   } while (process.env.WATCH);
 })();
 """
-#: It does not tell "there is none" from "try again", and keeps either for a while: networkaddress.cache.ttl.
+#: It does not tell "there is none" from "try again".
 JAVA = """import java.net.InetAddress;
 
 public class Ask {
@@ -104,7 +104,7 @@ public class Ask {
         } catch (java.net.UnknownHostException e) { line.append(" ! NONE"); }
         System.out.println(line);
       }
-      Thread.sleep(System.getenv("WATCH") == null ? 0 : 50);
+      Thread.sleep(System.getenv("WATCH") == null ? 0 : 200);
     } while (System.getenv("WATCH") != null);
   }
 }
@@ -119,20 +119,24 @@ while :; do
     echo "$name ${found:-$none}"
   done
   test "$WATCH" || exit 0
-  usleep 50000
+  usleep 200000
 done
 """
 #: How each is called inside; its programs and this machine's are below these folders.
 PROGRAMS, NODE_BINARY = "/opt/programs", "/opt/node"
-COMMANDS = {
+COMMANDS: dict[str, tuple[str, ...]] = {
     "glibc": (f"{PROGRAMS}/glibc",),
     "musl": (f"{PROGRAMS}/musl",),
     "busybox": (f"{PROGRAMS}/nslookup",),
     "go": (f"{PROGRAMS}/go",),
     "node": (NODE_BINARY, f"{PROGRAMS}/ask.js", "lookup"),
     "c-ares": (NODE_BINARY, f"{PROGRAMS}/ask.js", "cares"),
-    "java": (f"{PROGRAMS}/jre/bin/java", "-XX:TieredStopAtLevel=1", "-cp", PROGRAMS, "Ask"),
-}
+    "java": (
+        f"{PROGRAMS}/jre/bin/java", "-XX:TieredStopAtLevel=1", "-cp", PROGRAMS,
+        # it would keep addresses for 30 s, and for 10 s that there are none
+        "-Dsun.net.inetaddr.ttl=0", "-Dsun.net.inetaddr.negative.ttl=0", "Ask",
+    ),
+}  # fmt: skip
 #: discoverd inside a container: this interpreter and this tree.
 PYTHON = f"/opt/python/bin/python{sys.version_info.major}.{sys.version_info.minor}"
 PYTHON_ENV = {
@@ -221,6 +225,31 @@ def ask(engine: Engine, container: str, client: str, *names: str) -> list[str | 
     found = [heard(line) for line in said.splitlines()]
     assert len(found) == len(names), said
     return found
+
+
+class Watch:
+    """A client that asks on and on in a container; it ends with the container at the latest."""
+
+    def __init__(self, engine: Engine, container: str, client: str, log: Path, *names: str) -> None:
+        self._log, self._names = log, names
+        words = ("exec", "--env", "WATCH=1", container, *COMMANDS[client], *names)
+        with log.open("w") as out:
+            self._process = subprocess.Popen(
+                [which("docker") or "docker", *words], env=engine.env, stdin=subprocess.DEVNULL, stdout=out
+            )
+
+    @property
+    def lines(self) -> list[str]:
+        """All that was said so far, whole lines only."""
+        return self._log.read_text().split("\n")[:-1]
+
+    def last(self) -> dict[str, str | set[str]]:
+        """What was said last of each name."""
+        return {line.partition(" ")[0]: heard(line) for line in self.lines[-len(self._names) :]}
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
 
 
 def heard(line: str) -> str | set[str]:

@@ -10,7 +10,8 @@ from tests.real.clients import Clients
 from tests.real.compose import Compose
 from tests.real.contained import Contained
 from tests.real.place import Place, containers_of
-from tests.real.upstreams import dnsmasq
+from tests.real.nsd import free_port
+from tests.real.upstreams import unbound
 from tests.wait import until
 
 if TYPE_CHECKING:
@@ -20,9 +21,19 @@ if TYPE_CHECKING:
     from tests.real.server import Server
     from tests.real.session import Session
 
-#: Somebody else's names, and of how many addresses the large sets are.
-FOREIGN, FOREIGN_MANY, MANY = "www.example.org", "many.example.org", 120
-LARGE = {f"198.51.100.{number}" for number in range(1, MANY + 1)}
+#: Somebody else's names; that of a large set, which is as large below our domain; one that is asked for late.
+FOREIGN, FOREIGN_MANY, FOREIGN_LATE = "www.example.org", "many.example.org", "late.example.org"
+LARGE = {f"198.51.100.{number}" for number in range(1, 121)}
+#: As Unbound has them: denials come with SOA, and there is nothing beyond.
+ZONE = (
+    'local-zone: "." static',
+    'local-zone: "example.org." static',
+    'local-data: "example.org. 1 SOA ns.example.org. root.example.org. 1 3600 600 86400 1"',
+    f'local-data: "{FOREIGN}. 1 A 203.0.113.7"',
+    f'local-zone: "{FOREIGN_LATE}." redirect',
+    f'local-data: "{FOREIGN_LATE}. 1 A 203.0.113.8"',
+    *(f'local-data: "{FOREIGN_MANY}. 1 A {address}"' for address in sorted(LARGE)),
+)
 CONFIG = f"""
 [[service]]
 name = "many"
@@ -54,12 +65,11 @@ class Pointed:
         self.made = stack.enter_context(containers_of(self.place))
         self.clients = Clients(session)
         assert engine.daemon.namespace
-        many = [f"--host-record={FOREIGN_MANY},{address}" for address in LARGE]
-        self.upstream = dnsmasq(
-            folder / "dnsmasq",
-            *("--host-record=" + f"{FOREIGN},203.0.113.7", *many, "--local=/org/body/shop/", "--local-ttl=1"),
-            host=engine.daemon.namespace.gateway,
-        )
+        lan = engine.daemon.namespace.gateway
+        port = free_port()
+        reached = (f"interface: {lan}@{port}", f"access-control: {lan}/16 allow")
+        self.upstream = unbound(folder / "upstream", *reached, *ZONE, port=port)
+        self.upstream_at = f"{lan}:{port}"
         stack.callback(self.upstream.close)
         self.upstream.wait_answers(FOREIGN)
         self.server = self.serve()
@@ -76,7 +86,7 @@ class Pointed:
         self._ways: dict[str, str] = {}
 
     def serve(self) -> Server:
-        return self.place.serve("--upstream", self.upstream.where, config=CONFIG)
+        return self.place.serve("--upstream", self.upstream_at, config=CONFIG)
 
     def start(self, name: str, *options: str) -> str:
         """A container that has all clients; its name."""
@@ -104,7 +114,7 @@ class Pointed:
 
     def _shared(self) -> str:
         options = ("--network", "shop", "--ip", self.fixed)
-        flags = ("--upstream", self.upstream.where)
+        flags = ("--upstream", self.upstream_at)
         Contained(self.made, self.clients, "discoverd", *options, flags=flags, watching=True)
         return self.start("on-shared", "--network", "shop", "--dns", self.fixed)
 
