@@ -418,6 +418,34 @@ async def test_a_loop_by_one_that_takes_marks_away_is_found_by_asking(
     assert f"a loop: what is asked of {relay.where} (www.example.com)" in caplog.text
 
 
+async def test_a_loop_by_one_that_waits_for_us_as_we_for_it_is_found_by_asking(
+    tmp_path: Path, hasty: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """systemd-resolved asks discoverd what somebody asks it. When that comes back it asks nothing, as it has
+    asked already; so each waits for the other, and there is one asker only.
+    """
+    monkeypatch.setattr(forward, "TICK_SECONDS", 0.02)
+    async with scripted(silence) as relay, forwarded(tmp_path, relay) as (server, clock):
+        waiting: set[asyncio.Task[Any]] = set()
+
+        def pass_others_back(packet: bytes) -> list[bytes]:
+            name = dns.message.from_wire(packet).question[0].name
+            if not str(name).startswith("www."):
+                again = server.octets(dns.message.make_query(name, "A").to_wire())
+                waiting.add(asyncio.get_running_loop().create_task(again, name="relay"))
+            return []
+
+        relay.udp = pass_others_back
+        assert (await server.ask(asking())).rcode() == dns.rcode.SERVFAIL
+        await until_async(lambda: server.app.forwarding.forwarder.loops, message="the loop is found")
+        clock.now += 2
+        asked = len(relay.seen)
+        assert (await server.ask(asking())).rcode() == dns.rcode.SERVFAIL
+        assert len(relay.seen) == asked, "it is not asked about such names for a while"
+        await asyncio.wait(waiting)
+    assert f"a loop: what is asked of {relay.where} (www.example.com)" in caplog.text
+
+
 async def test_a_question_that_has_come_by_many_is_not_passed_on(tmp_path: Path) -> None:
     async with scripted() as upstream, forwarded(tmp_path, upstream) as (server, _):
         marks = b"".join(b"other%03d" % number for number in range(8))
