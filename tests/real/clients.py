@@ -173,7 +173,9 @@ class Clients:
         (fresh / "nslookup").chmod(0o755)
         (fresh / "ask.js").write_text(NODE)
         (fresh / "ask.go").write_text(GO)
-        _run(fresh, need("go", "golang-go"), "build", "-o", "go", "ask.go", CGO_ENABLED="0", GO111MODULE="off")
+        _run(
+            fresh, need("go", "golang-go"), "build", "-o", "go", "ask.go", CGO_ENABLED="0", GO111MODULE="off"
+        )
         if self._jdk:
             (fresh / "Ask.java").write_text(JAVA)
             _run(fresh, str(self._jdk / "bin" / "javac"), "Ask.java")

@@ -9,8 +9,8 @@ from tests.real import engine as engines
 from tests.real.clients import Clients
 from tests.real.compose import Compose
 from tests.real.contained import Contained
-from tests.real.place import Place, containers_of
 from tests.real.nsd import free_port
+from tests.real.place import Place, containers_of
 from tests.real.upstreams import unbound
 from tests.wait import until
 
@@ -51,7 +51,7 @@ services:
 
 
 class Pointed:
-    """discoverd on the host, with a name server behind it; two instances of ``web`` of the project ``shop``."""
+    """discoverd on the host, a name server behind it, and two instances of ``web`` of project ``shop``."""
 
     def __init__(self, session: Session, folder: Path, stack: ExitStack, number: int) -> None:
         #: What the daemon gives to every container that is told nothing else: the host's bridge address.

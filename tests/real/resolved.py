@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.real.debian import codename, fetch, need
+from tests.real.debian import SEARCH, codename, fetch, need
 from tests.wait import until
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 BOOT = """
 set -e
-mount -t proc proc /proc
 mount -t tmpfs tmpfs /run
 mkdir -p /run/dbus /run/systemd
 install -d -o {uid} -g {uid} /run/systemd/resolve
@@ -53,12 +52,11 @@ USER, UID = "systemd-resolve", 993
 
 
 class Resolved:
-    """One that runs behind ``enter``, whose network it serves at 127.0.0.53, with a drop-in of resolved.conf(5).
-
-    Raises UnavailableError.
+    """One that runs behind ``enter``, whose network it serves at 127.0.0.53; ``drop_in`` is the text of a
+    file of resolved.conf.d(5). Raises UnavailableError.
     """
 
-    def __init__(self, folder: Path, enter: Iterable[str], drop_in: Path) -> None:
+    def __init__(self, folder: Path, enter: Iterable[str], drop_in: str = "") -> None:
         for command, package in (
             ("unshare", "util-linux"),
             ("setpriv", "util-linux"),
@@ -85,11 +83,11 @@ class Resolved:
                 start_new_session=True,
             )
 
-    def _install(self, drop_in: Path) -> None:
+    def _install(self, drop_in: str) -> None:
         etc = self._folder / "etc"
         drop_ins = etc / "systemd" / "resolved.conf.d"
         drop_ins.mkdir(parents=True)
-        shutil.copy(drop_in, drop_ins)
+        (drop_ins / "test.conf").write_text(drop_in)
         (etc / "passwd").write_text(f"root:x:0:0:root:/root:/bin/sh\n{USER}:x:{UID}:{UID}::/:/bin/false\n")
         (etc / "group").write_text(f"root:x:0:\n{USER}:x:{UID}:\n")
         (etc / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
@@ -102,7 +100,7 @@ class Resolved:
 
         def answers() -> bool:
             assert self._process.poll() is None, self.log
-            return self._inside() > 0 and self.ctl("status", check=False) != ""
+            return self._inside() > 0 and self.run("resolvectl", "status", check=False) != ""
 
         until(answers, timeout=60, message=lambda: self.log)
 
@@ -114,14 +112,20 @@ class Resolved:
 
     @property
     def enter(self) -> tuple[str, ...]:
-        """What to put before a command to run it with its /etc and /run."""
-        return (need("nsenter", "util-linux"), f"--target={self._inside()}", "--mount", "--pid", "--net")
+        """What to put before a command to run it with its /etc, its /run and its network."""
+        return (need("nsenter", "util-linux"), f"--target={self._inside()}", "--mount", "--net")
 
-    def ctl(self, *words: str, check: bool = True) -> str:
-        """What the real resolvectl says."""
-        command = [*self.enter, str(next(self._root.rglob("bin/resolvectl"))), *words]
-        done = subprocess.run(command, env=self._env, capture_output=True, text=True, check=False)
-        assert not check or done.returncode == 0, f"{words}: {done.stderr}\n{self.log}"
+    def run(self, *command: str, check: bool = True) -> str:
+        """What a command says inside; ``resolvectl`` is the package's."""
+        path = f"{next(self._root.rglob('bin/resolvectl')).parent}:{SEARCH}"
+        done = subprocess.run(
+            [*self.enter, "env", f"PATH={path}", *command],
+            env=self._env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{command}: {done.stderr}\n{self.log}"
         return done.stdout
 
     @property

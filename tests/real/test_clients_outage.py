@@ -78,7 +78,7 @@ def test_discoverd_is_restarted(pointed: Pointed, watches: dict[tuple[str, str],
 
 @pytest.mark.parametrize("silent", [False, True], ids=["closed", "silent"])
 def test_the_upstream_server_is_away(pointed: Pointed, silent: bool) -> None:
-    """Names of ours are found as ever, and what was found before; of others nobody says that there are none."""
+    """Names of ours and what was found before are found; of other names nobody says that there are none."""
     late = f"{silent:d}.{FOREIGN_LATE}"
     known, upstream = [{"203.0.113.7"}, pointed.web], pointed.upstream
     assert all(said == known for said in everybody(pointed, FOREIGN, "web.docker").values())
@@ -100,7 +100,8 @@ def test_the_upstream_server_is_away(pointed: Pointed, silent: bool) -> None:
 
 def everybody(pointed: Pointed, *names: str) -> dict[tuple[str, str], list[str | set[str]]]:
     """What every client says in both ways; at once, as most have a patience of their own."""
+    askers = {way: pointed.asker(way) for way in BOTH}
     asked = [(way, client) for way in BOTH for client in pointed.clients.names]
     with ThreadPoolExecutor(len(asked)) as pool:
-        said = pool.map(lambda each: ask(pointed.engine, pointed.asker(each[0]), each[1], *names), asked)
+        said = pool.map(lambda each: ask(pointed.engine, askers[each[0]], each[1], *names), asked)
         return dict(zip(asked, said, strict=True))

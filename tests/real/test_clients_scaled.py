@@ -7,8 +7,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -16,9 +16,9 @@ from tests.real import engine as engines
 from tests.real.compose import Compose
 from tests.real.conftest import TIMEOUT, or_left_out
 from tests.real.debian import REPO, need
-from tests.real.place import Place, ask
+from tests.real.place import Place
 from tests.real.resolved import STUB, Resolved
-from tests.real.upstreams import Program
+from tests.real.upstreams import UNBOUND, Program, dnsmasq
 from tests.wait import until
 
 if TYPE_CHECKING:
@@ -36,11 +36,12 @@ PROJECT = """
 services:
   web:
     image: {image}
-    command: ["sh", "-c", "hostname >/tmp/index.html; exec httpd -f -p 8000 -h /tmp"]
+    command: ["sh", "-c", "hostname >/tmp/index.html; httpd -p 8000 -h /tmp; {wait}"]
     labels: {{discoverd.ports: "http=8000"}}
-    init: true
-    stop_grace_period: 2s
+    stop_grace_period: 10s
 """
+#: Until it is told to end, and then as long as a program takes that finishes its work.
+WAIT = "trap 'sleep 3; exit' TERM; sleep 2147483647 & wait"
 #: Requests one after the other, each by a name that is resolved anew; who answered, or what went wrong.
 FETCH = """
 import sys, urllib.request
@@ -63,7 +64,7 @@ class Shop:
         self.compose = Compose(engine, folder)
         stack.callback(self.compose.close)
         self.server = self.place.serve("--upstream", STUB, listen="127.0.0.1:1053")
-        self.compose.up("shop", PROJECT.format(image=engine.image))
+        self.compose.up("shop", PROJECT.format(image=engine.image, wait=WAIT))
 
     def scale(self, count: int) -> None:
         self.compose.scale("shop", web=count)
@@ -97,38 +98,73 @@ def shop(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Generato
         yield made
 
 
-#: How each is started on the host.
-NGINX = ("-c", f"{EXAMPLES}/nginx/nginx.conf", "-g", "daemon off; pid {folder}/pid; user root;")
+class Load:
+    """Requests to a proxy without a pause, while its service is scaled: each must be answered."""
+
+    def __init__(self, shop: Shop, folder: Path) -> None:
+        self._shop, self._log = shop, folder / "load"
+        command = [*shop.place.enter, sys.executable, "-u", "-c", FETCH, FRONT, str(10**9)]
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log)
+        self._seen, self._before = 0, set[str]()
+
+    def _lines(self) -> list[str]:
+        return self._log.read_text().split("\n")[:-1]
+
+    def begin(self) -> None:
+        """What comes from now on is looked at, and who lives now may answer."""
+        until(lambda: len(self._lines()) > self._seen, message="requests are made")
+        self._seen, self._before = len(self._lines()), set(self._shop.live())
+
+    def assert_clean(self) -> None:
+        """Since then every request was answered, by somebody who lived then or lives now."""
+        counted = Counter(self._lines()[self._seen :])
+        assert set(counted) <= self._before | set(self._shop.live()), counted
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+#: How each is started on the host: the program, its package, the example, and its options.
+NGINX = ("-c", "{config}", "-g", "daemon off; pid {folder}/pid; user root;", "-p", "{folder}")
 PROXIES = {
-    "nginx": ("nginx", "nginx-light", *NGINX, "-p", "{folder}", "-e", "{folder}/error.log"),
-    "haproxy, SRV": ("haproxy", "haproxy", "-db", "-f", f"{EXAMPLES}/haproxy/haproxy.cfg"),
+    "nginx": ("nginx", "nginx-light", "nginx/nginx.conf", *NGINX, "-e", "{folder}/error.log"),
+    "haproxy, SRV": ("haproxy", "haproxy", "haproxy/haproxy.cfg", "-db", "-f", "{config}"),
+    "haproxy, A": ("haproxy", "haproxy", "haproxy/haproxy.cfg", "-db", "-f", "{config}"),
 }
+BY_SRV, BY_ADDRESS = "_http._tcp.web.docker resolvers", "web.docker:8000 resolvers"
 FRONT = "http://127.0.0.1:8080/"
 
 
 @pytest.mark.parametrize("name", PROXIES)
 def test_a_proxy_sends_traffic_to_live_instances_only(shop: Shop, tmp_path: Path, name: str) -> None:
     shop.scale(2)
-    command, package, *words = PROXIES[name]
+    command, package, example, *words = PROXIES[name]
     with or_left_out():
         program = need(command, package)
-    words = [word.replace("{folder}", str(tmp_path)) for word in words]
+    text = (EXAMPLES / example).read_text()
+    if name == "haproxy, A":  # the other way to write it
+        assert BY_SRV in text
+        text = text.replace(BY_SRV, BY_ADDRESS)
+    config = tmp_path / "config"
+    config.write_text(text)
+    words = [word.format(folder=tmp_path, config=config) for word in words]
     with Program(tmp_path, "127.0.0.1", 8080, *shop.place.enter, program, *words) as proxy:
 
         def wait() -> None:
             shop.wait_reached(lambda: shop.fetch(FRONT, 12), lambda: proxy.output + shop.server.log_text)
 
         wait()
-        for count in (3, 1, 2):
-            shop.scale(count)
-            wait()
-        assert set(shop.fetch(FRONT, 30)) == set(shop.live())
-
-
-def test_unbound_forwards_the_domain(shop: Shop, tmp_path: Path) -> None:
-    with or_left_out():
-        program = need("unbound", "unbound")
-    assert program
+        with Load(shop, tmp_path) as load:
+            for count in (3, 1, 2):
+                load.begin()
+                shop.scale(count)
+                wait()
+                load.assert_clean()
 
 
 def wait_scaled(shop: Shop, look: Callable[[str], Reply], enter: Iterable[str]) -> None:
@@ -143,16 +179,79 @@ def wait_scaled(shop: Shop, look: Callable[[str], Reply], enter: Iterable[str]) 
         )
         if live:
             assert set(shop.fetch("http://web.docker:8000/", 6, enter)) <= set(live)
-    assert look("_http._tcp.web.docker").nodata
     assert look("nobody.docker").status == "NXDOMAIN"
 
 
-def test_systemd_resolved_forwards_the_domain(shop: Shop, tmp_path: Path) -> None:
+def resolving(folder: Path, shop: Shop, address: str) -> tuple[str, ...]:
+    """What to put before a command to run it on the host with this address in resolv.conf."""
+    resolv_conf = folder / "resolv.conf"
+    resolv_conf.write_text(f"nameserver {address}\n")
+    mounted = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+    return (*shop.place.enter, "unshare", "--mount", "sh", "-c", mounted, str(resolv_conf))
+
+
+def test_unbound_forwards_the_domain(shop: Shop, tmp_path: Path) -> None:
     with or_left_out():
-        resolved = Resolved(tmp_path, shop.place.enter, EXAMPLES / "resolved" / "discoverd.conf")
-    try:
+        program = need("unbound", "unbound")
+    zones = f'include: "{EXAMPLES}/unbound/unbound.conf"'
+    (tmp_path / "unbound.conf").write_text(UNBOUND.format(port=53, folder=tmp_path, more="", zones=zones))
+    command = (*shop.place.enter, program, "-d", "-c", str(tmp_path / "unbound.conf"))
+    with Program(tmp_path, "127.0.0.1", 53, *command):
+        wait_scaled(shop, shop.place.host, resolving(tmp_path, shop, "127.0.0.1"))
+        shop.scale(1)
+        until(lambda: shop.place.host("_http._tcp.web.docker", "SRV").answer, message="SRV as well")
+
+
+LOCAL = ("--host-record=www.example.org,203.0.113.7", "--local=/example.org/")
+GLOBAL = "[Resolve]\nDNS=127.0.0.1:1053\nDomains=~docker\n"
+
+
+@contextmanager
+def resolved_with(shop: Shop, folder: Path, drop_in: str = "") -> Generator[Resolved]:
+    """systemd-resolved on the host, whose network has a name server of its own."""
+    namespace = shop.place.daemon.namespace
+    assert namespace
+    with ExitStack() as stack:
+        with or_left_out():
+            lan = stack.enter_context(dnsmasq(folder / "lan", *LOCAL, host=namespace.gateway, port=53))
+            resolved = Resolved(folder, shop.place.enter, drop_in)
+        stack.callback(resolved.close)
+        lan.wait_answers("www.example.org")
         resolved.wait_started()
-        print(resolved.ctl("status"))
-        wait_scaled(shop, lambda name: ask(shop.place.enter, STUB, 53, name, "A"), resolved.enter)
-    finally:
-        resolved.close()
+        resolved.run("resolvectl", "dns", "eth0", namespace.gateway)
+        yield resolved
+
+
+def test_systemd_resolved_forwards_the_domain_and_nothing_else(shop: Shop, tmp_path: Path) -> None:
+    """discoverd asks systemd-resolved in turn, as /etc/resolv.conf says on such machines."""
+    unit = (EXAMPLES / "resolved" / "discoverd-resolved.service").read_text()
+    with resolved_with(shop, tmp_path) as resolved:
+        for line in unit.splitlines():
+            if line.startswith("ExecStart="):
+                resolved.run(*line.removeprefix("ExecStart=").split())
+        try:
+
+            def look(name: str) -> Reply:
+                return shop.place.host(name, server=STUB)
+
+            wait_scaled(shop, look, resolved.enter)
+            for reply in (look("www.example.org"), shop.place.host("www.example.org", port=1053)):
+                assert reply.addresses == {"203.0.113.7"}, reply.text
+            for reply in (look("no.example.org"), shop.place.host("none.example.org", port=1053)):
+                assert reply.status == "NXDOMAIN", reply.text
+            assert "no answer" not in shop.server.log_text
+        finally:
+            resolved.run("ip", "link", "del", "discoverd")
+
+
+def test_a_circle_with_systemd_resolved_is_found(shop: Shop, tmp_path: Path) -> None:
+    """As a global server discoverd is asked everything, and waits for who asks."""
+    with resolved_with(shop, tmp_path, GLOBAL) as resolved:
+        assert shop.place.host("www.example.org", server=STUB).addresses == {"203.0.113.7"}
+        shop.place.host("none.example.org", server=STUB)
+        told = f"a loop: what is asked of {STUB}:53 (none.example.org) comes back here"
+        until(lambda: told in shop.server.log_text, message=lambda: shop.server.log_text + resolved.log)
+        # nobody waits any more for names of that domain
+        for name, status in (("www.example.org", "NOERROR"), ("again.example.org", "NXDOMAIN")):
+            assert shop.place.host(name, server=STUB).status == status
+        assert shop.server.log_text.count("no answer") == 1, shop.server.log_text
