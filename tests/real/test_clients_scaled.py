@@ -16,6 +16,7 @@ from tests.real import engine as engines
 from tests.real.compose import Compose
 from tests.real.conftest import TIMEOUT, or_left_out
 from tests.real.debian import REPO, need
+from tests.real.later import later
 from tests.real.place import Place
 from tests.real.resolved import STUB, Resolved
 from tests.real.upstreams import UNBOUND, Program, dnsmasq
@@ -129,31 +130,40 @@ class Load:
         self._process.wait()
 
 
-#: How each is started on the host: the program, its package, the example, and its options.
+#: How each is started on the host: its example, a change of that, and options.
 NGINX = ("-c", "{config}", "-g", "daemon off; pid {folder}/pid; user root;", "-p", "{folder}")
-PROXIES = {
-    "nginx": ("nginx", "nginx-light", "nginx/nginx.conf", *NGINX, "-e", "{folder}/error.log"),
-    "haproxy, SRV": ("haproxy", "haproxy", "haproxy/haproxy.cfg", "-db", "-f", "{config}"),
-    "haproxy, A": ("haproxy", "haproxy", "haproxy/haproxy.cfg", "-db", "-f", "{config}"),
-}
+NGINX += ("-e", "{folder}/error.log")
+HAPROXY = ("-db", "-f", "{config}")
 BY_SRV, BY_ADDRESS = "_http._tcp.web.docker resolvers", "web.docker:8000 resolvers"
+PROXIES: dict[str, tuple[str, tuple[str, str], tuple[str, ...]]] = {
+    "nginx": ("nginx/nginx.conf", ("", ""), NGINX),
+    "nginx, upstream by SRV": ("nginx/nginx-upstream.conf", ("", ""), NGINX),
+    "nginx, upstream by A": ("nginx/nginx-upstream.conf", ("docker service=http", "docker:8000"), NGINX),
+    "haproxy, SRV": ("haproxy/haproxy.cfg", ("", ""), HAPROXY),
+    "haproxy, A": ("haproxy/haproxy.cfg", (BY_SRV, BY_ADDRESS), HAPROXY),
+}
 FRONT = "http://127.0.0.1:8080/"
+
+
+def proxy_program(name: str) -> tuple[str, ...]:
+    """What starts a proxy; NGINX re-resolves the names of an upstream from 1.27.3 on."""
+    if "upstream" in name:
+        return later("nginx", "nginx", "forky", "libssl3t64")
+    return (need("nginx", "nginx-light"),) if name == "nginx" else (need("haproxy", "haproxy"),)
 
 
 @pytest.mark.parametrize("name", PROXIES)
 def test_a_proxy_sends_traffic_to_live_instances_only(shop: Shop, tmp_path: Path, name: str) -> None:
     shop.scale(2)
-    command, package, example, *words = PROXIES[name]
+    example, (old, new), words = PROXIES[name]
     with or_left_out():
-        program = need(command, package)
+        program = proxy_program(name)
     text = (EXAMPLES / example).read_text()
-    if name == "haproxy, A":  # the other way to write it
-        assert BY_SRV in text
-        text = text.replace(BY_SRV, BY_ADDRESS)
+    assert old in text
     config = tmp_path / "config"
-    config.write_text(text)
-    words = [word.format(folder=tmp_path, config=config) for word in words]
-    with Program(tmp_path, "127.0.0.1", 8080, *shop.place.enter, program, *words) as proxy:
+    config.write_text(text.replace(old, new) if old else text)
+    words = tuple(word.format(folder=tmp_path, config=config) for word in words)
+    with Program(tmp_path, "127.0.0.1", 8080, *shop.place.enter, *program, *words) as proxy:
 
         def wait() -> None:
             shop.wait_reached(lambda: shop.fetch(FRONT, 12), lambda: proxy.output + shop.server.log_text)
