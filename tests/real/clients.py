@@ -7,7 +7,6 @@ With ``WATCH`` set they go on for ever.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import sysconfig
@@ -258,15 +257,6 @@ def heard(line: str) -> str | set[str]:
     """What one line says."""
     _, _, rest = line.strip().partition(" ")
     return rest.removeprefix("! ") if rest.startswith("!") else set(rest.split())
-
-
-def musl_version() -> tuple[int, ...]:
-    """That of the musl that programs are linked to."""
-    loader = next(Path("/").glob("lib/ld-musl-*.so.1"))
-    said = subprocess.run([loader], capture_output=True, text=True, check=False).stderr
-    found = re.search(r"Version (\d+)\.(\d+)\.(\d+)", said)
-    assert found, said
-    return tuple(map(int, found.groups()))
 
 
 def _jdk() -> Path | None:

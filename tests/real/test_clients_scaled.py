@@ -131,7 +131,14 @@ class Load:
 
 
 #: How each is started on the host: its example, a change of that, and options.
-NGINX = ("-c", "{config}", "-g", "daemon off; pid {folder}/pid; user root;", "-p", "{folder}")
+NGINX: tuple[str, ...] = (
+    "-c",
+    "{config}",
+    "-g",
+    "daemon off; pid {folder}/pid; user root;",
+    "-p",
+    "{folder}",
+)
 NGINX += ("-e", "{folder}/error.log")
 HAPROXY = ("-db", "-f", "{config}")
 BY_SRV, BY_ADDRESS = "_http._tcp.web.docker resolvers", "web.docker:8000 resolvers"
