@@ -131,15 +131,8 @@ class Load:
 
 
 #: How each is started on the host: its example, a change of that, and options.
-NGINX: tuple[str, ...] = (
-    "-c",
-    "{config}",
-    "-g",
-    "daemon off; pid {folder}/pid; user root;",
-    "-p",
-    "{folder}",
-)
-NGINX += ("-e", "{folder}/error.log")
+NGINX_FOLDERS = ("-p", "{folder}", "-e", "{folder}/error.log")
+NGINX = ("-c", "{config}", "-g", "daemon off; pid {folder}/pid; user root;", *NGINX_FOLDERS)
 HAPROXY = ("-db", "-f", "{config}")
 BY_SRV, BY_ADDRESS = "_http._tcp.web.docker resolvers", "web.docker:8000 resolvers"
 PROXIES: dict[str, tuple[str, tuple[str, str], tuple[str, ...]]] = {
