@@ -59,6 +59,18 @@ class Upstreamed:
             TTL.pack_into(records, at, max(0, min(ttl - seconds, most)) if ttl < TTL_BOUND else 0)
         return bytes(records)
 
+    def cut(self, records: bytes, room: int) -> tuple[bytes, tuple[int, int, int]]:
+        """As many whole answers as there is room for, and their counts. Resolvers that never ask by TCP,
+        such as musl's before 1.2.4, know no others.
+        """
+        count = end = 0
+        for at in self.ttls[: self.counts[0]]:
+            after = at + 6 + int.from_bytes(records[at + 4 : at + 6], "big")
+            if after > room:
+                break
+            count, end = count + 1, after
+        return records[:end], (count, 0, 0)
+
 
 def read(reply: bytes, asked: bytes) -> Upstreamed:
     """Take a reply to a question (in lower case) apart. Raises MalformedError."""
@@ -165,15 +177,16 @@ class Foreign:
 
     def answer(self, reply: Upstreamed, records: bytes, *, kept: bool = False) -> bytes:
         """A reply with these records as the asker gets it: the question in its letter case, our OPT
-        record; TC and no records where it is larger than may be.
+        record; TC and the answers that fit where it is larger than may be.
         """
         (high, low), counts, opt = reply.flags, reply.counts, self.opt
         if reply.extended:
             if not opt:
                 return self.failure(message.SERVFAIL)  # there is no way to say it
             opt = opt[:EXTENDED_RCODE] + bytes((reply.extended,)) + opt[EXTENDED_RCODE + 1 :]
-        if len(records) + HEADER_SIZE + len(self.query.asked) + len(opt) > self.limit:
-            records, counts, high = b"", (0, 0, 0), high | message.TC >> 8
+        room = self.limit - HEADER_SIZE - len(self.query.asked) - len(opt)
+        if len(records) > room:
+            (records, counts), high = reply.cut(records, room), high | message.TC >> 8
         if kept:
             high &= ~message.AA >> 8
         answers, authority, additional = counts

@@ -135,8 +135,9 @@ class Forwarder:
     def _end(self, key: bytes, settled: Settled, pending: Pending, reply: object, why: str) -> None:
         self.in_flight.pop(key, None)
         self.waiting -= len(pending.waiters)
-        if pending.overdue and len(pending.waiters) > 1:
-            # the same question from several askers, and silence: it may have been our own that came back
+        if pending.overdue and (len(pending.waiters) > 1 or any(map(_is_here, pending.silent()))):
+            # the same question from several askers, and silence: it may have been our own that came back;
+            # and a server of this machine may have asked it first, and wait for us as we for it
             self._suspect(pending)
         settled(pending, reply, why)
         if not self.in_flight:
@@ -253,3 +254,8 @@ class Forwarder:
         for server in self.known.values():
             server.down = False
             server.close()
+
+
+def _is_here(server: Server) -> bool:
+    """Whether a server is one of this machine, such as systemd-resolved."""
+    return server.upstream.host.startswith("127.") or server.upstream.host == "::1"

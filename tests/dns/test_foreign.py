@@ -135,8 +135,7 @@ async def test_what_our_options_leave_no_room_for_is_cut_off(tmp_path: Path) -> 
         ):
             reply = await server.ask(foreign_query(**edns))
             assert reply.flags & dns.flags.TC
-            assert not reply.answer
-            assert len(reply.to_wire()) <= most
+            assert most - 16 < len(reply.to_wire()) <= most, "as many as fit"
         assert len(records(await server.ask(foreign_query(), tcp=True), "A")) == 100
 
 

@@ -116,10 +116,10 @@ class Containers:
         self._containers: list[str] = []
         self._networks: list[str] = []
 
-    def run(self, name: str, *options: str, command: Iterable[str] = ()) -> str:
+    def run(self, name: str, *options: str, command: Iterable[str] = (), image: str = "") -> str:
         """Start one that waits, or runs ``command``; its full id."""
         self._containers.append(name)
-        made = self._containers[-1] = self.engine.run(name, *options, command=tuple(command))
+        made = self._containers[-1] = self.engine.run(name, *options, command=tuple(command), image=image)
         return made
 
     def network(self, name: str, *options: str) -> str:

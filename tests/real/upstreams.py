@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING, Self
 
@@ -71,8 +72,16 @@ class Program:
 
         until(answers, message=lambda: f"{self._command[0]} answers:\n{self._log.read_text()}")
 
+    def freeze(self) -> None:
+        """It answers nothing, and nobody is told that it does not."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
         if self._process.poll() is None:
+            self.thaw()
             end_session(self._process)
 
     def __enter__(self) -> Self:
