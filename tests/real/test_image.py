@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(TIMEOUT)]
 MOST = 80_000_000
 #: Starts of each of the two, in turns.
 STARTS = 5
-#: How many starts of an interpreter that does nothing are a second: where there is nothing else to do, one takes
+#: How many starts of an interpreter that does nothing are a second: with nothing else to do, one takes
 #: 30 ms of a processor, the engine's work included. A busy machine slows both down alike.
 A_SECOND = 33
 ALONE = ("--env", "DISCOVERD_DOCKER=off", "--env", "DISCOVERD_UPSTREAM=off", "--network", "none")
