@@ -1,6 +1,8 @@
 """Counts its visitors in redis, and says who it is."""
 
+import signal
 import socket
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -20,4 +22,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(said)
 
 
-ThreadingHTTPServer(("", 8000), Handler).serve_forever()
+def stop(*_: object) -> None:
+    """Out of discoverd's answers by now; those who don't know yet are answered for two seconds."""
+    threading.Timer(2, server.shutdown).start()
+
+
+server = ThreadingHTTPServer(("", 8000), Handler)
+signal.signal(signal.SIGTERM, stop)
+server.serve_forever()
