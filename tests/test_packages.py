@@ -93,12 +93,12 @@ class Installed:
         kept = ("PIP_", "SSL_", "REQUESTS_", "CURL_", "HTTP", "http", "NO_PROXY", "no_proxy", "LANG", "LC_")
         self.env = {name: value for name, value in os.environ.items() if name.startswith(kept)}
         self.env |= {"PATH": f"{self.bin}:/usr/local/bin:/usr/bin:/bin", "HOME": str(folder)}
-        self.env |= {"PIP_CACHE_DIR": _pip_cache(), "PIP_NO_COMPILE": "1"}
+        self.env |= {"PIP_CACHE_DIR": _pip_cache()}
         self.run(str(python), "-m", "venv", str(folder / "venv"))
         locked = ("--require-hashes", "--requirement", str(source / "requirements.lock"))
         with or_left_out():
             try:
-                self.run("pip", "install", "--quiet", *locked)
+                self.run("pip", "install", "--quiet", "--no-compile", *locked)
             except AssertionError as error:
                 raise UnavailableError(f"pip cannot install what discoverd needs: {error}") from None
 
