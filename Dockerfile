@@ -6,22 +6,39 @@ ARG PYTHON_IMAGE=python:3.13-slim
 FROM ${PYTHON_IMAGE} AS build
 # Another package index, where the public one is out of reach: --build-arg PIP_INDEX_URL=...
 ARG PIP_INDEX_URL
-COPY requirements.lock /
-# --copies: the interpreter becomes a file of its own, so that it can be given rights of its own below
+COPY requirements.lock requirements-image.lock /
+# --copies: the interpreter becomes a file of its own, so that it can be given rights of its own below.
+# What it is built with stays behind, in /opt/tools.
 RUN python -m venv --copies --without-pip /opt/discoverd \
+ && python -m venv --without-pip /opt/tools \
  && pip --disable-pip-version-check --python /opt/discoverd/bin/python install --quiet --no-cache-dir \
-      --require-hashes --requirement /requirements.lock
+      --require-hashes --requirement /requirements.lock \
+ && pip --disable-pip-version-check --python /opt/tools/bin/python install --quiet --no-cache-dir \
+      --require-hashes --requirement /requirements-image.lock
+COPY pyproject.toml README.md LICENSE /src/
+COPY docs/discoverd.1 /src/docs/
 COPY discoverd /src/discoverd
-RUN cp -r /src/discoverd "$(/opt/discoverd/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
- && printf '#!/opt/discoverd/bin/python\nfrom discoverd.cli import main\n\nmain()\n' >/opt/discoverd/bin/discoverd \
- && chmod 755 /opt/discoverd/bin/discoverd \
- && /opt/discoverd/bin/python -m compileall -q /opt/discoverd/lib
+# A wheel, as everybody else installs it; and of what there is then, a bill of materials (CycloneDX)
+RUN cd /src && /opt/tools/bin/python -c 'from hatchling.build import build_wheel; build_wheel("/")' \
+ && pip --disable-pip-version-check --python /opt/discoverd/bin/python install --quiet --no-cache-dir \
+      --no-index --no-deps /*.whl \
+ && /opt/discoverd/bin/python -m compileall -q /opt/discoverd/lib \
+ && version=$(/opt/discoverd/bin/python -c 'import importlib.metadata as m; print(m.version("discoverd"))') \
+ && sed "s/^dynamic = .*/version = \"$version\"/" pyproject.toml >/opt/tools/pyproject.toml \
+ && /opt/tools/bin/cyclonedx-py environment --output-reproducible --pyproject /opt/tools/pyproject.toml \
+      --output-file /opt/discoverd/sbom.json /opt/discoverd/bin/python
 
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="discoverd" \
       org.opencontainers.image.description="DNS-based service discovery for containers" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.licenses="Apache-2.0" \
+      discoverd.sbom="/opt/discoverd/sbom.json"
 COPY --from=build /opt/discoverd /opt/discoverd
+# Images of Python come without byte code, and a user that may write nothing would compile half of the standard
+# library at every start: seconds, instead of a third of one. All modules once, as root: what they import is kept.
+RUN /opt/discoverd/bin/python -c "import importlib, pkgutil, discoverd; \
+      [importlib.import_module(each.name) for each in pkgutil.walk_packages(discoverd.__path__, 'discoverd.') \
+       if not each.name.endswith('__main__')]"
 # Two rights that the interpreter may make use of (capabilities(7), version 2, not effective by themselves):
 # bit 10 to bind port 53 where the engine keeps it for root, bit 6 to join the group of Docker's socket,
 # which is another one on every host. discoverd/privileges.py says the rest. Neither is needed to start.

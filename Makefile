@@ -47,9 +47,9 @@ image: ## build the container image
 
 lock: $(VENV)/.dev ## resolve the dependencies anew and write them with their hashes
 	@test -x .cache/uv/bin/uv || { $(python) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv; }
-	@set -e; for lock in requirements.lock "requirements-dev.lock --group dev"; do \
+	@set -e; for lock in ".lock pyproject.toml" "-dev.lock pyproject.toml --group dev" "-image.lock --group image"; do \
 	  .cache/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	    --no-config --custom-compile-command "make lock" pyproject.toml --output-file $$lock; done
+	    --no-config --custom-compile-command "make lock" --output-file requirements$$lock; done
 
 clean: ## forget the virtual environment and every cache
 	rm -rf $(VENV) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -16,7 +16,7 @@ import discoverd
 
 REPO = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-image.lock")
 
 
 def pins(lock: str) -> dict[str, str]:
@@ -25,8 +25,10 @@ def pins(lock: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9.-]+)==([^\s;]+)", text, re.MULTILINE))
 
 
-def names(requirements: list[str]) -> set[str]:
-    return {re.split(r"[<>=!~ ;\[]", requirement, maxsplit=1)[0].lower() for requirement in requirements}
+def names(requirements: list[str | dict[str, str]]) -> set[str]:
+    """What these name, without the groups that they include."""
+    words = [each for each in requirements if isinstance(each, str)]
+    return {re.split(r"[<>=!~ ;\[]", requirement, maxsplit=1)[0].lower() for requirement in words}
 
 
 def test_a_wheel_has_every_module_and_the_command(tmp_path: Path) -> None:
@@ -56,10 +58,11 @@ def test_a_wheel_has_every_module_and_the_command(tmp_path: Path) -> None:
 
 
 def test_the_locks_hold_what_the_project_asks_for() -> None:
-    runtime, dev = pins("requirements.lock"), pins("requirements-dev.lock")
+    runtime, dev, image = map(pins, LOCKS)
     assert names(PROJECT["project"]["dependencies"]) <= set(runtime)
     assert names(PROJECT["dependency-groups"]["dev"]) <= set(dev)
-    assert runtime.items() <= dev.items()
+    assert names(PROJECT["dependency-groups"]["image"]) <= set(image)
+    assert runtime.items() | image.items() <= dev.items()
 
 
 @pytest.mark.parametrize("lock", LOCKS)
