@@ -10,17 +10,16 @@ import json
 import re
 import shlex
 import subprocess
-import tomllib
 from typing import TYPE_CHECKING
 
 import click
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from discoverd import forwardmetrics, metrics
 from discoverd.cli import cli
 from discoverd.commands.reference import OTHERS, tables
-from discoverd.config import load
+from discoverd.config import ConfigError, load
 from discoverd.config.load import CONSUL_VARIABLES
 from discoverd.config.machine import Machine
 from discoverd.config.settings import SETTINGS
@@ -37,8 +36,10 @@ PAGES = {each.name: each for each in pages()}
 LANGUAGES = {"sh", "console", "toml", "yaml", "json", "ini", "conf", "nginx", "hcl", ""}
 KEYS = set(tables())
 TABLES = {table for table, _ in KEYS} - {""}
-#: Names that begin like a metric's and are none.
-NO_METRICS = {"discoverd_test"}
+#: Misspelt on purpose, where a page shows what is said to that.
+WRONG = {"servce", "DISCOVERD_LISTN"}
+#: Of the tests, in pages about them.
+OF_TESTS = {"DISCOVERD_SCREENSHOTS", "DISCOVERD_TEST_CACHE"}
 
 every_page = pytest.mark.parametrize("name", PAGES)
 
@@ -108,7 +109,9 @@ def commands(block: Block) -> list[str]:
 def invocations(text: str) -> list[str]:
     """The calls of discoverd in a shell's text, each with its words as they stand there."""
     joined = re.sub(r"\\\n\s*", " ", text)
-    found = re.findall(r"(?:^|[;&|]|\$ |\bexec \S+ )\s*(discoverd (?:[a-z]|--).*?)(?=$|[;&|]|  #)", joined, re.MULTILINE)
+    found = re.findall(
+        r"(?:^|[;&|]|\$ |\bexec \S+ )\s*(discoverd (?:[a-z]|--).*?)(?=$|[;&|]|  #)", joined, re.MULTILINE
+    )
     return [call.strip() for call in found]
 
 
@@ -133,13 +136,19 @@ def understood(name: str, words: list[str], folder: Path) -> None:
         raise AssertionError(f"{name}: discoverd {' '.join(words)}: {error.format_message()}") from None
     flags = {setting.name: parsed.params.get(setting.name) for setting in SETTINGS}
     if words[0] in {"serve", "check", "doctor"}:
-        load(flags, {}, folder, Machine())
+        told = ""
+        try:
+            load(flags, {}, folder, Machine())
+        except ConfigError as error:
+            told = error.line
+        # a page may show what is said to a wrong one
+        assert f"discoverd: {told}" in f"discoverd: \n{PAGES[name].text}", f"{name}: {told}"
 
 
 @every_page
 def test_calls_in_prose_name_commands_and_flags_that_exist(name: str) -> None:
     for span in PAGES[name].spans:
-        if not re.match(r"discoverd [a-z]", span) or "×" in span:
+        if not re.match(r"discoverd [a-z]", span) or not span.isascii():
             continue
         words = re.sub(r"[\[\]]", " ", span).split()
         command = cli.get_command(click.Context(cli), words[1])
@@ -149,17 +158,56 @@ def test_calls_in_prose_name_commands_and_flags_that_exist(name: str) -> None:
         assert flags <= known, f"{name}: `{span}`"
 
 
+@every_page
+def test_files_and_tests_that_are_named_are_there(name: str) -> None:
+    for span in PAGES[name].spans:
+        if found := re.fullmatch(r"((?:discoverd|tests|bench|examples)/[\w./-]*)(?:::(test_\w+))?", span):
+            path = REPO / found[1]
+            assert path.exists(), f"{name}: `{span}`"
+            if found[2]:
+                assert re.search(rf"^(async )?def {found[2]}\(", path.read_text(), re.MULTILINE), (
+                    f"{name}: `{span}`"
+                )
+
+
+def ratios(section: str) -> dict[str, float]:
+    """How many times as many discoverd answers as each peer, as docs/benchmarks has it."""
+    text = page("docs/benchmarks/README.md").text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    return {
+        peer: float(found)
+        for peer, found in re.findall(r"^\| ([\w-]+) \| [\d,]+ \| ([\d.]+) ", text, re.MULTILINE)
+    }
+
+
+def test_speeds_are_those_of_the_benchmarks() -> None:
+    """Rounded, so that measuring anew does not make them wrong; a quarter off is."""
+    rows = re.findall(
+        r"^\| ([\w-]+) \| ([\d.]+) \| ([\d.]*) ?\|$", page("docs/operations.md").text, re.MULTILINE
+    )
+    assert len(rows) == 6
+    for peer, udp, tcp in rows:
+        for section, said in (("plain", udp), ("tcp", tcp)):
+            if said:
+                assert 0.8 < float(said) / ratios(section)[peer] < 1.25, (
+                    f"{peer} {section}: {ratios(section)[peer]}"
+                )
+
+
 def exposed() -> set[str]:
     """The names of metrics, as they are asked for."""
-    code = "".join((REPO / "discoverd" / f"{module}.py").read_text() for module in ("metrics", "forwardmetrics"))
-    names = set(re.findall(r'"(discoverd_[a-z_]+)"', code)) | {f"discoverd_source_{key}" for key in metrics.DETAILS}
+    code = "".join(
+        (REPO / "discoverd" / f"{module}.py").read_text() for module in ("metrics", "forwardmetrics")
+    )
+    names = set(re.findall(r'"(discoverd_[a-z_]+)"', code)) | {
+        f"discoverd_source_{key}" for key in metrics.DETAILS
+    }
     assert {each[1] for each in forwardmetrics.GAUGES} < names
     return {name + end for name in names for end in ("", "_total", "_bucket", "_sum", "_count")}
 
 
 @every_page
 def test_metrics_exist(name: str) -> None:
-    used = set(re.findall(r"\b(?<![\w/.-])discoverd_[a-z_]+[a-z]\b", PAGES[name].text)) - NO_METRICS
+    used = set(re.findall(r"\b(?<![\w/.-])discoverd_[a-z_]+[a-z]\b", PAGES[name].text))
     assert used <= exposed(), f"{name}: {used - exposed()}"
 
 
@@ -180,9 +228,9 @@ def test_keys_of_the_configuration_exist(name: str) -> None:
 def test_variables_and_labels_exist(name: str) -> None:
     text = PAGES[name].text
     known = {setting.variable for setting in SETTINGS} | OTHERS.keys() | CONSUL_VARIABLES.keys()
-    known |= {"DISCOVERD_LISTN", "DISCOVERD_SCREENSHOTS", "DISCOVERD_TEST_CACHE"}
+    known |= WRONG | OF_TESTS
     assert set(re.findall(r"\bDISCOVERD_[A-Z_]+\b", text)) <= known
-    words = {word.partition(".")[0] for word in WORDS}
+    words = {word.partition(".")[0] for word in WORDS} | WRONG
     files = {"toml", "service", "socket", "conf", "test", "docker", "svg", "py"}
     used = set(re.findall(r"(?<![/\w.-])discoverd\.([a-z]+)", text))
     assert used <= words | files, f"{name}: {used - words - files}"

@@ -1,9 +1,9 @@
-"""What the documentation shows after a ``$``, run against a real discoverd: the output is the documentation's.
+"""What the documentation shows after a ``$``, run against a real discoverd: it prints what is shown.
 
-A section's first block of TOML is the configuration, else examples/discoverd.toml; sections that call docker have
-a real engine. Lines count without regard to their order and to the width of spaces; ``...`` stands for anything,
-and a line of its own for lines. Addresses of Docker's are whatever the engine gives out, but each is one and the
-same throughout.
+A section's first block of TOML is the configuration, else examples/discoverd.toml; sections that call docker
+have a real engine. Lines count without regard to their order and to the width of spaces; ``...`` stands for
+anything, and a line of its own for lines. Docker's addresses are whatever the engine gives out, but each is
+one and the same throughout.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def plain() -> list[Any]:
     found: dict[tuple[str, str], list[Block]] = {}
     for name, config, block in shown(docker=False):
         found.setdefault((name, config or EXAMPLE), []).append(block)
-    return [pytest.param(key[1], blocks, id=f"{key[0]}: {blocks[0].section}") for key, blocks in found.items()]
+    return [
+        pytest.param(key[1], blocks, id=f"{key[0]}: {blocks[0].section}") for key, blocks in found.items()
+    ]
 
 
 def with_docker() -> list[Any]:
@@ -101,7 +103,9 @@ class Shell:
     def run(self, command: str) -> str:
         for ours, real in (self._addresses | self._replaced).items():
             command = command.replace(ours, real)
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("DISCOVERD_", "DOCKER_"))}
+        kept = {
+            key: value for key, value in os.environ.items() if not key.startswith(("DISCOVERD_", "DOCKER_"))
+        }
         path = {"PATH": f"{self._bin}{os.pathsep}{os.environ['PATH']}"}
         done = subprocess.run(
             ["bash", "-c", command],

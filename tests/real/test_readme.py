@@ -74,6 +74,18 @@ def test_make_run_and_the_questions_after_it(made_run: dict[str, str]) -> None:
     assert set(re.findall(r"\tA\t(\S+)", db)) == {"192.0.2.21"}
     assert len(re.findall(r"\tSRV\t0 \d+ 8080 ", srv)) == 3
     assert "192.0.2.11" in json.dumps(json.loads(explained))
+    doctor, explain = block("sh", "discoverd doctor").commands
+    assert "server" in asked(made_run, doctor, "--docker off --upstream off")
+    assert "web.docker A, asked by 172.18.0.3" in asked(made_run, explain)
+
+
+def asked(made_run: dict[str, str], command: str, more: str = "") -> str:
+    """What a command says of that server; its status is its own business."""
+    words = [str(REPO / ".venv" / "bin" / "discoverd"), *shlex.split(f"{command} {more}")[1:]]
+    env = os.environ | {"DISCOVERD_URL": f"http://127.0.0.1:{made_run['http']}"}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout
 
 
 def test_compose_example(engine: Engine, compose: Compose) -> None:
