@@ -18,6 +18,7 @@ from tests.real.confined import Confined
 from tests.real.conftest import or_left_out
 from tests.real.debian import need
 from tests.real.images import bases, provide
+from tests.real.recipes import run_in_a_container
 from tests.wait import until
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def asked(made_run: dict[str, str], command: str, more: str = "") -> str:
     return done.stdout
 
 
-def test_compose_example(engine: Engine, compose: Compose) -> None:
+def test_compose_example(engine: Engine, compose: Compose, unique: Callable[[str], str]) -> None:
     """The shipped files with their own names and addresses: a client resolves another project's service."""
     if taken := engine.docker(
         "ps", "--all", "--quiet", "--filter", "label=com.docker.compose.project=discovery"
@@ -128,6 +129,9 @@ def test_compose_example(engine: Engine, compose: Compose) -> None:
         lambda: addresses("discovery", "client", "api.mine.docker") == own,
         message="the client finds api.mine.docker",
     )
+
+    # The image is there now, so the recipe that begins with it is run here
+    run_in_a_container(engine, unique)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="port 53 of a bridge is root's")

@@ -7,30 +7,20 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.documents import page
-from tests.real.compose import socket_of
 from tests.real.conftest import or_left_out
 from tests.real.debian import REPO, codename, fetch, need, which
-from tests.real.engine import HostedEngine
-from tests.real.images import bases, provide
 from tests.real.nsd import free_port
+from tests.real.recipes import recipe
 from tests.real.upstreams import Program, dnsmasq
-from tests.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.real.engine import Engine
     from tests.real.server import Server
 
 EXAMPLE = (REPO / "examples" / "discoverd.toml").read_text(encoding="utf-8")
 WEB = {"192.0.2.11", "192.0.2.12", "192.0.2.13"}
-
-
-def recipe(language: str, section: str) -> str:
-    (found,) = (b for b in page("docs/recipes.md").blocks if b.language == language and b.section == section)
-    return found.text
 
 
 def named() -> tuple[Path, Path]:
@@ -91,47 +81,3 @@ def test_nsd_takes_the_zone_that_is_shown(tmp_path: Path) -> None:
         [which("nsd-checkconf") or "nsd-checkconf", config], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_discoverd_in_a_container(engine: Engine, unique: Callable[[str], str]) -> None:
-    """With plain Docker, as it is written; names, addresses and the socket are this machine's."""
-    # an engine of this run's own has it already where the Compose example was run before
-    if not (isinstance(engine, HostedEngine) and engine.has_image("discoverd")):
-        with or_left_out():
-            provide(engine, *bases((REPO / "Dockerfile").read_text()))
-        engine.docker("build", "--quiet", "--tag", "discoverd", str(REPO), timeout=280)
-    name, network, spare = unique("named"), unique("discovery"), engine.spare_network()
-    socket = socket_of(engine).get("DOCKER_SOCKET", "/var/run/docker.sock")
-    label = f"--label {engine.session.label}"
-    text = recipe("sh", "discoverd in a container")
-    for old, new in (
-        ("/var/run/docker.sock)", f"{socket})"),
-        ("--volume /var/run/docker.sock:", f"--volume {socket}:"),
-        ("--volume discoverd:", f"--volume {name}:"),
-        ("10.53.53.", f"{spare}."),
-        ("--name discoverd", f"--name {name}"),
-        ("discoverd.docker", f"{name}.docker"),
-        ("create --subnet", f"create {label} --subnet"),
-        ("--network discovery", f"--network {network}"),
-        ("/24 discovery", f"/24 {network}"),
-        ("busybox", engine.image),
-    ):
-        assert old in text
-        text = text.replace(old, new)
-    *begin, ask = text.replace("\\\n", " ").splitlines()
-    shell = {"env": engine.env, "shell": True, "capture_output": True, "text": True}
-    try:
-        for line in begin:
-            done = subprocess.run(line, check=False, timeout=120, **shell)  # type: ignore[call-overload]
-            assert done.returncode == 0, done.stderr
-        until(
-            lambda: (
-                f"Address: {spare}.53"
-                in subprocess.run(ask, check=False, timeout=60, **shell).stdout.replace("\t", " ")  # type: ignore[call-overload]
-            ),
-            message=lambda: engine.docker("logs", name, check=False),
-        )
-    finally:
-        engine.docker("rm", "--force", name, check=False)
-        engine.docker("network", "rm", network, check=False)
-        engine.docker("volume", "rm", name, check=False)
