@@ -14,7 +14,7 @@ SECONDS ?= 3600
 IMAGE ?= discoverd
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench fuzz image lock clean
+.PHONY: help run test lint format docs bench fuzz image lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,11 @@ lint: $(VENV)/.dev ## style and types only
 format: $(VENV)/.dev ## mend what style can be mended by itself
 	@$(python) -m ruff check --fix
 	@$(python) -m ruff format
+
+docs: $(VENV)/.runtime ## renew the pages that are made from the code
+	@$(python) -m discoverd manual >docs/discoverd.1
+	@$(python) -m discoverd reference configuration >docs/configuration.md
+	@$(python) -m discoverd reference labels >docs/labels.md
 
 bench: $(VENV)/.dev ## run discoverd and its peers side by side
 	@$(python) -m bench.run $(ARGS)

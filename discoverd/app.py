@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import signal
+from functools import reduce
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from aiohttp import web
 from discoverd.answering import Answering
 from discoverd.checks import LANES, CheckedSource
 from discoverd.config import ConfigError
+from discoverd.config.settings import AT_START
 from discoverd.dns import server as dns
 from discoverd.dns.adopt import address_of, adopt
 from discoverd.dns.cookies import SECRET_SIZE, Cookies
@@ -356,11 +358,9 @@ class App:
         except ConfigError as error:
             log.error("not reloaded, the running configuration is kept: %s", error.line)  # noqa: TRY400
             return
-        for key in ("listen", "workers", "state_dir", "max_stale", "query_log"):
-            if getattr(config, key) != getattr(self.config, key):
-                log.warning("%s has changed: it takes effect at the next start", key)
-        if config.http != self.config.http:
-            log.warning("http has changed: it takes effect at the next start")
+        for key in AT_START:
+            if reduce(getattr, key, config) != reduce(getattr, key, self.config):
+                log.warning("%s has changed: it takes effect at the next start", ".".join(key))
         self._choose(config)
         self.static.reload(config.services)
         self._wanted_sources = sources_of(config)

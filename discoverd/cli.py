@@ -246,6 +246,16 @@ def manual() -> None:
     click.echo(page(cli, __version__), nl=False)
 
 
+@cli.command(hidden=True)
+@click.argument("which", type=click.Choice(["configuration", "labels"]))
+def reference(*, which: str) -> None:
+    """Print a page of the documentation that is made from the code, see `make docs`."""
+    from discoverd.commands import labels
+    from discoverd.commands import reference as pages
+
+    click.echo(pages.configuration(cli) if which == "configuration" else labels.page(), nl=False)
+
+
 @contextmanager
 def _asking(url: str | None, token: str | None = None) -> Iterator[Client]:
     """A client of the running server; what goes wrong between them ends the command."""

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from pathlib import Path
+from tests.documents import REPO, Block, page
 
-REPO = Path(__file__).resolve().parents[1]
-
-
-@dataclass(frozen=True)
-class Block:
-    """One fenced block: what it is written in, and its text."""
-
-    language: str
-    text: str
-
-    @property
-    def commands(self) -> list[str]:
-        """A shell block's lines without their remarks."""
-        return [line.split("  #")[0].strip() for line in self.text.splitlines() if line.strip()]
+__all__ = ["REPO", "Block", "block", "blocks"]
 
 
 def blocks() -> list[Block]:
-    text = (REPO / "README.md").read_text(encoding="utf-8")
-    return [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)]
+    return page("README.md").blocks
 
 
 def block(language: str, start: str) -> Block:

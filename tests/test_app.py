@@ -98,6 +98,17 @@ async def test_a_wrong_reload_keeps_what_runs(tmp_path: Path, caplog: pytest.Log
     assert "discoverd.toml:3" in caplog.text
 
 
+async def test_what_a_reload_cannot_change_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    changed = '[dns]\nudp_size = 4096\n[log]\nformat = "json"\n[http]\ntoken = "hush"\n'
+    async with serving(configured(tmp_path, WEB)) as app:
+        app.reload(lambda: configured(tmp_path, WEB + changed))
+        reply = await ask(app, "web.docker")
+    assert len(addresses(reply)) == 3
+    for key in ("dns.udp_size", "log.format", "http"):
+        assert f"{key} has changed: it takes effect at the next start" in caplog.messages
+    assert sum("takes effect" in message for message in caplog.messages) == 3
+
+
 async def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
         holder.bind(("127.0.0.1", 0))

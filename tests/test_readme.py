@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import os
-import re
 import subprocess
 import sys
 import tomllib
@@ -32,6 +31,7 @@ TESTED = {
     ("ini", "[Resolve]"): "tests/test_readme.py::test_systemd_resolved",
     ("toml", "listen ="): "tests/test_readme.py::test_the_lan",
     ("sh", "discoverd check"): "tests/test_readme.py::test_check",
+    ("sh", "discoverd doctor"): "tests/real/test_readme.py::test_make_run_and_the_questions_after_it",
 }
 
 
@@ -46,14 +46,6 @@ def test_the_tests_that_run_them_are_there() -> None:
     for place in set(TESTED.values()) - {"this run"}:
         path, name = place.split("::")
         assert f"def {name}(" in (REPO / path).read_text(encoding="utf-8")
-
-
-def test_links_lead_somewhere() -> None:
-    text = (REPO / "README.md").read_text(encoding="utf-8")
-    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text)
-    local = [target for target in targets if not target.startswith(("http://", "https://"))]
-    assert local
-    assert [target for target in local if not (REPO / target).exists()] == []
 
 
 def test_systemd_resolved() -> None:

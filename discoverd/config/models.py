@@ -59,7 +59,7 @@ class Frozen(BaseModel):
 class DockerConfig(Frozen):
     """One Docker Engine to watch; a bare URL stands for a table with only that."""
 
-    url: DockerUrl = Field(description="unix:///path, tcp://host:port or ssh://user@host")
+    url: DockerUrl = Field(description="unix:///path, tcp://host:port or ssh://user@host, or context:NAME")
     name: Text | None = Field(
         default=None, description="what logs and sources call it; default: made from the URL"
     )
@@ -140,10 +140,14 @@ class ForwardConfig(Frozen):
     """Questions that are not discoverd's own."""
 
     upstreams: Upstreams = Field(
-        default=(), description="name servers asked; none: such questions are refused"
+        default=(),
+        description="name servers asked, off: such questions are refused; default: the machine's own,"
+        " without discoverd itself",
     )
     zones: Mapping[Domain, Upstreams] = Field(
-        default_factory=dict, description="name servers for a name and all below it; the longest match wins"
+        default_factory=dict,
+        description="name servers for a name and all below it, the longest match wins; with none given such"
+        " names are denied",
     )
     tls_ca: Text | None = Field(
         default=None,
@@ -155,14 +159,18 @@ class ForwardConfig(Frozen):
     cache_bytes: Annotated[int, whole(0, 1 << 40, "bytes, from 0 on")] = Field(
         default=32 << 20, description="memory that these may take in bytes"
     )
-    allow: Networks = Field(default=(), description="askers who may have names forwarded; others are refused")
+    allow: Networks = Field(
+        default=(),
+        description="askers who may have names forwarded, others are refused; default: loopback, private and"
+        " link-local ranges, and the machine's own networks",
+    )
 
 
 class HttpConfig(Frozen):
     """The HTTP API, metrics and web page."""
 
     listen: ListenOrOff = Field(
-        default=parse_listen("127.0.0.1:8053"), description="where HTTP is served; None (off): nowhere"
+        default=parse_listen("127.0.0.1:8053"), description="where HTTP is served; off: nowhere"
     )
     token: Secret | None = Field(default=None, description="bearer token for requests that change something")
 
@@ -171,7 +179,7 @@ class DnsConfig(Frozen):
     """How answers are given."""
 
     allow_transfer: Networks = Field(default=LOOPBACK, description="askers who may have a zone transferred")
-    bare_names: Boolean = Field(default=True, description="whether web. is answered as web.<domain>")
+    bare_names: Boolean = Field(default=True, description="whether web alone is answered as web.docker is")
     udp_size: Annotated[int, whole(512, 4096, "bytes from 512 to 4096")] = Field(
         default=1232, description="largest UDP reply in bytes (RFC 6891 section 6.2.5)"
     )
@@ -185,17 +193,21 @@ class DnsConfig(Frozen):
         default=5, description="seconds that negative answers may be cached (RFC 2308)"
     )
     nsid: Identity = Field(
-        default=None, description="what says which server this is (RFC 5001); None: the host's name"
+        default=None, description="what says which server this is (RFC 5001); default: the host's name"
     )
 
 
 class HealthConfig(Frozen):
+    """What health means for answers."""
+
     when_none: Annotated[Literal["all", "empty"], choice("all", "empty")] = Field(
         default="all", description="what a service without a healthy instance gives: all that run, or no data"
     )
 
 
 class LogConfig(Frozen):
+    """discoverd's own log, on standard error."""
+
     level: Level = Field(default="info", description="least severe level that is logged")
     format: Annotated[Literal["text", "json"], choice("text", "json")] = Field(
         default="text", description="one line of text or one JSON object for each message"
@@ -232,7 +244,9 @@ class ServiceConfig(Frozen):
         default=(), description="names in front of the service's"
     )
     meta: Meta = Field(default=(), description="key and text pairs, served as TXT (RFC 6763 section 6)")
-    ttl: Seconds | None = Field(default=None, description="seconds; default: the configured ttl")
+    ttl: Seconds | None = Field(
+        default=None, description="seconds that an answer may be cached; default: the configured ttl"
+    )
     weight: Annotated[int, whole(0, 65535, "a whole number from 0 to 65535")] = Field(
         default=1, description="share of the load among the service's instances (RFC 2782)"
     )
@@ -271,7 +285,9 @@ class Config(Frozen):
     )
     state_dir: PathOrOff = Field(
         default=None,
-        description="directory of registrations and last known answers; None (off): in memory only",
+        description="directory of registrations and last known answers, off: in memory only; default:"
+        " $STATE_DIRECTORY, for root /var/lib/discoverd, else $XDG_STATE_HOME/discoverd or"
+        " ~/.local/state/discoverd",
     )
     max_stale: Seconds = Field(
         default=3600,
@@ -279,19 +295,19 @@ class Config(Frozen):
         " it; 0: none are kept",
     )
     docker: Annotated[tuple[Annotated[DockerConfig, BeforeValidator(_url_table)], ...], Listed] = Field(
-        default=(), description="Docker Engines that are watched"
+        default=(),
+        description="Docker Engines that are watched; default: DOCKER_HOST, else the context in use, else"
+        " /var/run/docker.sock where it is there",
     )
     consul: Annotated[ConsulConfig | None, BeforeValidator(_consul_table)] = Field(
-        default=None, description="the Consul agent that is followed; None: none"
+        default=None, description="the Consul agent that is followed"
     )
     forward: ForwardConfig = ForwardConfig()
     http: HttpConfig = HttpConfig()
     dns: DnsConfig = DnsConfig()
     health: HealthConfig = HealthConfig()
     log: LogConfig = LogConfig()
-    query_log: QueryLogConfig | None = Field(
-        default=None, description="where answers are noted; None: nowhere"
-    )
+    query_log: QueryLogConfig | None = Field(default=None, description="where answers are noted")
     services: Annotated[tuple[ServiceConfig, ...], Listed] = Field(
         default=(), alias="service", description="static services"
     )

@@ -30,6 +30,19 @@ CONFIG_VARIABLE = "DISCOVERD_CONFIG"
 #: Read by commands that talk to a server, not by the server.
 OTHER_VARIABLES = ("DISCOVERD_URL",)
 
+#: Keys, and tables whole, that a reload leaves as they were at the start: sockets, processes and files are
+#: opened once, and what is prepared for one size of reply does not fit another.
+AT_START = (
+    ("listen",),
+    ("workers",),
+    ("state_dir",),
+    ("max_stale",),
+    ("query_log",),
+    ("http",),
+    ("dns", "udp_size"),
+    ("log", "format"),
+)
+
 SETTINGS = (
     Setting(("listen",), "--listen", "HOST:PORT", "Serve DNS here; :53 is every address.", repeatable=True),
     Setting(("domains",), "--domain", "NAME", "Be authoritative for this suffix.", repeatable=True),

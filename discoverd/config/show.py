@@ -24,7 +24,7 @@ def _table(values: Mapping[str, Any], key: KeyPath, origins: Mapping[KeyPath, st
     for name, value in values.items():
         if not _is_table(value) and not _is_tables(value):
             origin = origins.get((*key, name))
-            yield f"{dotted((name,))} = {_value(value)}" + (f"  # {origin}" if origin else "")
+            yield f"{dotted((name,))} = {as_value(value)}" + (f"  # {origin}" if origin else "")
     for name, value in values.items():
         below = (*key, name)
         if _is_table(value) and value:
@@ -44,8 +44,9 @@ def _is_tables(value: object) -> bool:
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(entry, dict) for entry in value)
 
 
-def _value(value: Any) -> str:
+def as_value(value: Any) -> str:
+    """One value as TOML."""
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_value, value)) + "]"
+        return "[" + ", ".join(map(as_value, value)) + "]"
     # JSON's texts, numbers and booleans are TOML's too, but for DEL, which only TOML wants escaped
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

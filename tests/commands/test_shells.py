@@ -27,7 +27,7 @@ MANUAL = REPO / "docs" / "discoverd.1"
 
 def test_the_manual_page_says_what_help_says() -> None:
     text = MANUAL.read_text()
-    assert text == page(cli, __version__), "make it anew: discoverd manual > docs/discoverd.1"
+    assert text == page(cli, __version__), "make it anew: make docs"
     shown = text.replace("\\-", "-")
     for name, command in cli.commands.items():
         assert command.hidden or f".SS discoverd {name} " in shown

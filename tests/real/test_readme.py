@@ -18,6 +18,7 @@ from tests.real.confined import Confined
 from tests.real.conftest import or_left_out
 from tests.real.debian import need
 from tests.real.images import bases, provide
+from tests.real.recipes import run_in_a_container
 from tests.wait import until
 
 if TYPE_CHECKING:
@@ -74,9 +75,21 @@ def test_make_run_and_the_questions_after_it(made_run: dict[str, str]) -> None:
     assert set(re.findall(r"\tA\t(\S+)", db)) == {"192.0.2.21"}
     assert len(re.findall(r"\tSRV\t0 \d+ 8080 ", srv)) == 3
     assert "192.0.2.11" in json.dumps(json.loads(explained))
+    doctor, explain = block("sh", "discoverd doctor").commands
+    assert "server" in asked(made_run, doctor, "--docker off --upstream off")
+    assert "web.docker A, asked by 172.18.0.3" in asked(made_run, explain)
 
 
-def test_compose_example(engine: Engine, compose: Compose) -> None:
+def asked(made_run: dict[str, str], command: str, more: str = "") -> str:
+    """What a command says of that server; its status is its own business."""
+    words = [str(REPO / ".venv" / "bin" / "discoverd"), *shlex.split(f"{command} {more}")[1:]]
+    env = os.environ | {"DISCOVERD_URL": f"http://127.0.0.1:{made_run['http']}"}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout
+
+
+def test_compose_example(engine: Engine, compose: Compose, unique: Callable[[str], str]) -> None:
     """The shipped files with their own names and addresses: a client resolves another project's service."""
     if taken := engine.docker(
         "ps", "--all", "--quiet", "--filter", "label=com.docker.compose.project=discovery"
@@ -116,6 +129,9 @@ def test_compose_example(engine: Engine, compose: Compose) -> None:
         lambda: addresses("discovery", "client", "api.mine.docker") == own,
         message="the client finds api.mine.docker",
     )
+
+    # The image is there now, so the recipe that begins with it is run here
+    run_in_a_container(engine, unique)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="port 53 of a bridge is root's")

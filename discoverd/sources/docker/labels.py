@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from discoverd.model import Check, CheckKind, Port
 
@@ -35,9 +35,70 @@ _META_KEY = re.compile(r"[\x20-\x3c\x3e-\x7e]{1,63}")
 #: The path is what a request line may hold.
 _CHECK = re.compile(r"(?P<kind>tcp|http|dns):(?P<port>[0-9]{1,5})(?P<path>/[\x21-\x7e]*)?", re.IGNORECASE)
 _DNS_NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}", re.IGNORECASE)
-_WORDS = frozenset(
-    {"enable", "name", "service", "port", "ports", "tags", "ttl", "weight", "network", "scope", "check"}
-)
+
+#: Every word after ``discoverd.``: what it takes, what it means, and an example that a test reads.
+WORDS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "enable": (
+        "true or false (also 1, yes, on; 0, no, off)",
+        "whether the container is served. Without it: yes, or no where the engine is only_enabled",
+        "false",
+    ),
+    "name": (
+        "names relative to the domain, with commas between",
+        "further names; one that begins with *. is a wildcard",
+        "portal,a.b,*.pages",
+    ),
+    "service": (
+        "one DNS label",
+        "the service, in the place of what Compose or Swarm calls it, or of the container's name",
+        "web",
+    ),
+    "scope": (
+        "one DNS label, or nothing",
+        "what the service's name is unique in, in the place of project or stack; empty: nothing",
+        "shop",
+    ),
+    "port": ("as ports", "the same as ports; both may be given", "8080"),
+    "ports": (
+        "PORT, PORT/udp or NAME=PORT/tcp, with commas between",
+        "ports for SRV, and names for them; those that are exposed or published are there without it",
+        "http=8080/tcp,9090",
+    ),
+    "tags": (
+        "DNS labels, with commas between",
+        "names in front of the service's: v1.web.docker",
+        "v1,canary",
+    ),
+    "meta.KEY": ("any text", "metadata, served as TXT; up to 63 printable ASCII characters without =", "1.4"),
+    "ttl": (
+        f"whole seconds from 0 to {MAX_TTL}",
+        "how long answers may be cached; the least of a service's instances counts",
+        "0",
+    ),
+    "weight": (
+        f"a whole number from 0 to {MAX_WEIGHT}",
+        "share of the load, in SRV records; 1 without it",
+        "3",
+    ),
+    "network": ("the name of a network", "the one whose address askers get that share none with it", "edge"),
+    "check": (
+        "tcp:PORT, http:PORT/PATH or dns:PORT/NAME",
+        "a check that discoverd makes itself, for containers without a HEALTHCHECK",
+        "http:8080/ready",
+    ),
+}
+#: The same of Registrator's words, read from labels and from the container's environment.
+REGISTRATOR: Final[Mapping[str, tuple[str, str, str]]] = {
+    "SERVICE_NAME": (
+        "one DNS label",
+        "a further service; the only one where nothing else says its service",
+        "web",
+    ),
+    "SERVICE_<port>_NAME": ("one DNS label", "a further service, with this port only", "admin"),
+    "SERVICE_TAGS": ("DNS labels, with commas between", "as discoverd.tags", "v1,canary"),
+    "SERVICE_IGNORE": ("anything but false, no, off, 0", "as discoverd.enable=false", "true"),
+}
+_WORDS = frozenset(WORDS) - {"meta.KEY"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
