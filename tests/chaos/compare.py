@@ -36,6 +36,8 @@ class Comparison:
         """What is answered otherwise than it should be, each with both."""
         found = []
         for each in self._world.subjects:
+            sources = each.api("/v1/sources").json["sources"]
+            found += [f"{each.name}: {source}" for source in sources if source["state"] != "live"]
             known = truth[each.name]
             for name in sorted(known.must):
                 said = self._difference(each, name, known)

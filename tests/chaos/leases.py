@@ -21,7 +21,7 @@ MOST = 12
 
 @dataclass(frozen=True)
 class Held:
-    """A registration: there for certain until ``sure``, gone for certain from ``over``; between, who knows."""
+    """A registration: there for certain until ``sure``, gone for certain from ``over``, unsure between."""
 
     service: str
     address: str

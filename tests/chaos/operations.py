@@ -67,12 +67,21 @@ class Operations:
 
     def of_consul(self) -> Callable[[], str]:
         """One thing to do with Consul's agent."""
-        pick, service = self._pick, self._pick.choice(SERVICES)
+        pick, known = self._pick, sorted(self._world.registered)
+        if known and pick.random() < 0.6:
+            ident = pick.choice(known)
+            path = pick.choice(
+                (
+                    f"service/deregister/{ident}",
+                    f"check/fail/check-{ident}",
+                    f"check/pass/check-{ident}",
+                    f"service/maintenance/{ident}?enable=true",
+                    f"service/maintenance/{ident}?enable=false",
+                )
+            )
+            return lambda: self._ask_consul(path)
+        service = pick.choice(SERVICES)
         ident = f"{service}-{pick.randrange(4)}"
-        path = pick.choice(
-            ("register", "register", "deregister", "fail", "pass", "maintenance?enable=true", "on again")
-        )
-        agent = self._world.consul
         body = {
             "ID": ident,
             "Name": service,
@@ -84,23 +93,14 @@ class Operations:
                 "Status": pick.choice(("passing", "critical")),
             },
         }
-        paths = {
-            "register": "service/register?replace-existing-checks=true",
-            "deregister": f"service/deregister/{ident}",
-            "fail": f"check/fail/check-{ident}",
-            "pass": f"check/pass/check-{ident}",
-            "maintenance?enable=true": f"service/maintenance/{ident}?enable=true",
-            "on again": f"service/maintenance/{ident}?enable=false",
-        }
+        return lambda: self._ask_consul("service/register?replace-existing-checks=true", body)
 
-        def act() -> str:
-            try:
-                said = agent.api(f"/v1/agent/{paths[path]}", "PUT", body if path == "register" else None)
-            except OSError as error:
-                return f"consul: {path} {ident}: {error}"
-            return f"consul: {path} {ident}: {said.status}"
-
-        return act
+    def _ask_consul(self, path: str, body: object = None) -> str:
+        what = f"consul: {path} {body or ''}"
+        try:
+            return f"{what}: {self._world.consul.api(f'/v1/agent/{path}', 'PUT', body).status}"
+        except OSError as error:
+            return f"{what}: {error}"
 
     # -- containers -----------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from tests.chaos.faults import Faults
 from tests.chaos.holding import Holding
 from tests.chaos.loader import Loader
 from tests.chaos.operations import Operations
-from tests.chaos.world import SERVICES, World
+from tests.chaos.world import World
 from tests.real.session import Session
 from tests.wait import until
 
@@ -57,7 +57,6 @@ class Chaos:
         self._compare = Comparison(world, self._pick)
         self.load = Loader(rate, world.subjects)
         self.holding = Holding(world.steady)
-        self._health: dict[str, list[dict[str, Any]]] = {}
         self._truth: dict[str, Truth] = {}
         self.operations = 0
         self._look()
@@ -77,16 +76,10 @@ class Chaos:
         for name in self.faults.end_due(all_of_them=True):
             self._say(f"over: {name}")
         began = time.monotonic()
-        wrong: list[str] = []
-
-        def right() -> bool:
-            self._settle_leases()
-            self._look()
-            wrong[:] = self._compare.differences(self._truth)
-            return not wrong and all(leases.decided for leases in self.world.leases.values())
-
-        until(right, timeout=SETTLE, interval=0.5, message=lambda: "\n".join(wrong) or "leases are decided")
+        self._until_right()
         self.settled.append(time.monotonic() - began)
+        until(self._leases_are_decided, timeout=SETTLE, message="every lease lasts or is over")
+        self._until_right()
         self._compare.further()
         self.load.check()
         for each in self.world.subjects:
@@ -94,6 +87,21 @@ class Chaos:
             assert each.api("/healthz").status == 200
             assert "Traceback (most recent call last)" not in each.server.log_text, each.server.log_text
         self._say(f"pause: {self._compare.compared} answers compared, in step after {self.settled[-1]:.1f} s")
+
+    def _until_right(self) -> None:
+        wrong: list[str] = []
+
+        def right() -> bool:
+            self._settle_leases()
+            self._look()
+            wrong[:] = self._compare.differences(self._truth)
+            return not wrong
+
+        until(right, timeout=SETTLE, interval=0.5, message=lambda: "\n".join(wrong))
+
+    def _leases_are_decided(self) -> bool:
+        self._settle_leases()
+        return all(leases.decided for leases in self.world.leases.values())
 
     def empty(self) -> None:
         """Take everything away, so that what is still held is held for nothing."""
@@ -104,10 +112,8 @@ class Chaos:
         self._look()
         if ids := [c.id for c in self.world.containers]:
             self.world.engine.docker("rm", "--force", *ids)
-        for service in SERVICES:
-            for entry in self.world.consul.api(f"/v1/health/service/{service}").json:
-                path = f"/v1/agent/service/deregister/{entry['Service']['ID']}"
-                assert self.world.consul.api(path, "PUT").status == 200
+        for ident in self.world.registered:
+            assert self.world.consul.api(f"/v1/agent/service/deregister/{ident}", "PUT").status == 200
         self.pause()
 
     def measure(self) -> None:
@@ -185,8 +191,8 @@ class Chaos:
         if "engine" not in down:
             self.world.look()
         if "consul" not in down:
-            self._health = self.world.health()
-        self._truth = self.world.truth(self._health)
+            self.world.hear()
+        self._truth = self.world.truth()
         self.load.tell(self._truth, self.world.blind)
 
     def _note(self, what: str) -> None:

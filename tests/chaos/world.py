@@ -65,7 +65,9 @@ class World:
             each.start()
             assert each.server
             each.server.wait_listening()
+        #: What the engine and the agent said last.
         self.docs: list[dict[str, Any]] = []
+        self.health: dict[str, list[dict[str, Any]]] = {}
         #: Kinds of names whose source cannot be heard at present.
         self.blind: set[str] = set()
 
@@ -88,12 +90,18 @@ class World:
     def containers(self) -> list[Container]:
         return [Container(doc) for doc in self.docs]
 
-    def health(self) -> dict[str, list[dict[str, Any]]]:
-        return {name: self.consul.api(f"/v1/health/service/{name}").json for name in SERVICES}
+    def hear(self) -> None:
+        """Ask Consul's agent for all services."""
+        self.health = {name: self.consul.api(f"/v1/health/service/{name}").json for name in SERVICES}
 
-    def truth(self, health: dict[str, list[dict[str, Any]]]) -> dict[str, Truth]:
-        """For each server, from what the engine said last, and Consul's agent."""
-        by_engine, by_consul = of_engine(self.docs), of_consul(health)
+    @property
+    def registered(self) -> set[str]:
+        """The ids of the instances in Consul."""
+        return {entry["Service"]["ID"] for held in self.health.values() for entry in held}
+
+    def truth(self) -> dict[str, Truth]:
+        """For each server, from what the engine and the agent said last."""
+        by_engine, by_consul = of_engine(self.docs), of_consul(self.health)
         found = {}
         for each in self.subjects:
             truth = Truth()
