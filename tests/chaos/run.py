@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tests.chaos.truth import Truth
 
 #: Steps between two pauses.
-STEPS = 12
+STEPS = 10
 #: Seconds that all parts have to be in step again at a pause: a resync's time, and as much for the machine.
 SETTLE = 100.0
 #: Seconds after which what is held is taken as the measure: names that are gone are remembered for 300.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["session"]
 
 SEED = int(os.environ.get("DISCOVERD_CHAOS_SEED", "8"))
-#: Of twelve steps each; after the first one what is held must not become more.
+#: Of ten steps each; after the first one what is held must not become more.
 ROUNDS = 3
 #: Lookups a second, over both servers.
 RATE = 2000
