@@ -10,8 +10,8 @@ from tests.wait import until
 if TYPE_CHECKING:
     from tests.chaos.subject import Subject
 
-#: Files and threads that may be more: those that talk to the engine are made when so many are needed at a time.
-SLACK = 16
+#: Files and threads that may be more: up to 32 threads talk to an engine, each made when it is first needed.
+SLACK = 40
 #: KiB that the memory may have grown: what is left of names that are remembered, and of fragments.
 GROWTH = 12 * 1024
 #: Seconds until connections that nobody uses any more are closed, and questions to the agent over.
