@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -230,6 +231,11 @@ def chaos(
         run.close()
 
 
+def _leave(number: int, _frame: object) -> None:
+    """Told to end: what was started and made here is taken along."""
+    raise SystemExit(128 + number)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3600)
@@ -242,6 +248,7 @@ def main() -> int:
     def say(what: str) -> None:
         print(f"{time.monotonic() - began:8.1f} {what}", flush=True)
 
+    signal.signal(signal.SIGTERM, _leave)
     say(f"seed {seed}")
     session = Session()
     try:
