@@ -93,8 +93,10 @@ def from_inside(docs: Iterable[Json], asker: Container, service: str) -> list[se
     held = [c for c in map(Container, docs) if c.service == service]
     near = [c for c in held if c.networks.keys() & asker.networks.keys()]
     if any(c.runs for c in near):
-        return [{c.networks[n] for n in c.networks.keys() & asker.networks.keys()} - {""} for c in fit(near)]
-    return [{c.preferred} for c in fit(held)]
+        found = [{c.networks[n] for n in c.networks.keys() & asker.networks.keys()} for c in fit(near)]
+    else:
+        found = [{c.preferred} for c in fit(held)]
+    return [each - {""} for each in found if any(each)]
 
 
 def of_consul(health: Mapping[str, Iterable[Json]]) -> tuple[dict[str, set[str]], dict[str, list[str]]]:
