@@ -114,7 +114,7 @@ class Comparison:
         """Each of the instances comes first once, and then the first one again."""
         known: dict[str, set[str]] = {}
         for container in self._world.containers:
-            if container.runs and container.health == "healthy":
+            if container.preferred and container.health == "healthy":
                 known.setdefault(container.service, set()).add(container.preferred)
         for service, held in known.items():
             if len(held) > 1:
