@@ -27,7 +27,7 @@ from discoverd.sources.consul import ConsulError, ConsulSettings, ConsulSource
 from discoverd.sources.docker import DockerSource
 from discoverd.sources.leases import FullError, LeaseSource, NotKeptError
 from discoverd.sources.static import StaticSource
-from discoverd.supervise import end_within, keep_running, spawn
+from discoverd.supervise import end_within, explain_faults, keep_running, spawn
 from discoverd.systemd import NONE_PASSED, Manager, Passed, PassedError, passed_sockets
 from discoverd.thishost import ThisHost
 from discoverd.wiring import (
@@ -77,6 +77,7 @@ async def run(config: Config, *, reload: Callable[[], Config]) -> None:
     await app.start()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    explain_faults(loop)
 
     def stop_or_exit() -> None:
         if stop.is_set():
@@ -356,11 +357,9 @@ class App:
         except ConfigError as error:
             log.error("not reloaded, the running configuration is kept: %s", error.line)  # noqa: TRY400
             return
-        for key in ("listen", "workers", "state_dir", "max_stale", "query_log"):
+        for key in ("listen", "workers", "state_dir", "max_stale", "query_log", "http"):
             if getattr(config, key) != getattr(self.config, key):
                 log.warning("%s has changed: it takes effect at the next start", key)
-        if config.http != self.config.http:
-            log.warning("http has changed: it takes effect at the next start")
         self._choose(config)
         self.static.reload(config.services)
         self._wanted_sources = sources_of(config)

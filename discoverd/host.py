@@ -52,7 +52,9 @@ class HostAddresses:
     def _read(self) -> None:
         now = time.monotonic()
         if now - self._read_at > GOOD_FOR:
+            self._read_at = now
             found = interfaces()
+            if not found:  # it cannot be asked now, for want of a file descriptor: there are always some
+                return
             self._addresses = frozenset(ip_address(i.ip) for i in found)
             self._networks = frozenset(i.network for i in found if i.network.num_addresses > 1)
-            self._read_at = now
