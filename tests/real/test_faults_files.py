@@ -80,9 +80,9 @@ def test_no_file_descriptor_is_left(
         for sock in waiting[:CONNECTIONS]:
             dns.query.send_tcp(sock, query)
         for sock in waiting[:CONNECTIONS]:
-            reply, _ = dns.query.receive_tcp(sock)
-            assert query.is_response(reply)
-            assert [str(r) for r in reply.answer[0]] == ["192.0.2.7"]
+            answered, _ = dns.query.receive_tcp(sock)
+            assert query.is_response(answered)
+            assert [str(r) for r in answered.answer[0]] == ["192.0.2.7"]
     assert server.api("/healthz").status == 200
     server.wait_source("live")
     server.wait_answer(f"{late}.docker", {address(engine, late)})
