@@ -78,7 +78,7 @@ class Comparison:
                 self._check_rotation(each)
 
     def _check_inside(self) -> None:
-        running = [c for c in self._world.containers if c.runs]
+        running = [c for c in self._world.containers if c.preferred]
         services = sorted({c.service for c in self._world.containers})
         for asker in self._pick.sample(running, min(INSIDE, len(running))):
             for service in self._pick.sample(services, min(QUESTIONS, len(services))):
