@@ -31,7 +31,7 @@ from discoverd.supervise import end_within, explain_faults, keep_running, spawn
 from discoverd.systemd import NONE_PASSED, Manager, Passed, PassedError, passed_sockets
 from discoverd.thishost import ThisHost
 from discoverd.wiring import (
-    MachineServers,
+    MachineChanges,
     StartError,
     access_of,
     choices_of,
@@ -114,9 +114,9 @@ class App:
     def __init__(self, config: Config, passed: Passed = NONE_PASSED) -> None:
         """``passed`` sockets are served instead of the addresses that are configured."""
         self.config, self._passed = config, passed
-        self._machine_servers = MachineServers()
         self._secret = secrets.token_bytes(SECRET_SIZE)
         self.answering = Answering(choices_of(config), Cookies(self._secret), self._ask_consul)
+        self._machine = MachineChanges(self.answering.host_addresses)
         self.registry, self.catalog = self.answering.registry, self.answering.catalog
         self.local, self.views = self.answering.local, self.answering.views
         self.handler, self.forwarding = self.answering.handler, self.answering.forwarding
@@ -334,7 +334,7 @@ class App:
         while True:
             await asyncio.sleep(1)
             self.registry.expire()
-            if (config := self._machine_servers.look(self.config)) is not None:
+            if (config := self._machine.look(self.config)) is not None:
                 self._choose(config)
 
     def _choose(self, config: Config) -> None:
