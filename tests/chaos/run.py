@@ -44,7 +44,7 @@ SETTLE = 100.0
 #: Seconds after which what is held is taken as the measure: names that are gone are remembered for 300.
 WARM = 420.0
 #: How likely a step begins a fault.
-FAULTY = 0.3
+FAULTY = 0.5
 
 
 class Chaos:

@@ -41,5 +41,5 @@ def test_answers_are_the_truth_whatever_happens(
         world.close()
     for server, counts in found["lookups"].items():
         assert counts["NOERROR"] > 1000, f"{server} was asked"
-    assert found["faults"] >= 5
+    assert found["faults"] >= 3
     record_property(f"{MEASURED}chaos run, seed {SEED}", found)
