@@ -30,17 +30,24 @@ class Operations:
     def __init__(self, world: World, pick: Random) -> None:
         self._world, self._pick = world, pick
         self._count = 0
+        self._taken: set[str] = set()
+
+    def begin_step(self) -> None:
+        """What is done at a time is done to different containers: an engine whose ``exec`` meets a
+        ``pause`` of the same container hangs with it for ever (seen with 20.10).
+        """
+        self._taken.clear()
 
     def of_engine(self) -> Callable[[], str]:
         """One thing to do with the engine, chosen now and done when called."""
-        containers = self._world.containers
+        containers = [c for c in self._world.containers if c.id not in self._taken]
         running = [c for c in containers if c.runs]
         paused = [c for c in containers if c.status == "paused"]
         stopped = [c for c in containers if c.status in ("exited", "created")]
         choices: list[tuple[int, Callable[[], Callable[[], str]]]] = [(2, lambda: self._run(1))]
         if len(containers) < CONTAINERS_MOST:
             choices += [(6, lambda: self._run(1)), (2, lambda: self._run(3))]
-        else:
+        elif containers:
             choices = [(9, lambda: self._on(containers, "rm", "--force"))]
         if running:
             for weight, words in (
@@ -133,23 +140,29 @@ class Operations:
         return lambda: "; ".join(act() for act in acts)
 
     def _on(self, those: list[Container], *words: str) -> Callable[[], str]:
-        return self._docker(*words, self._pick.choice(those).id)
+        return self._docker(*words, self._take(those).id)
+
+    def _take(self, those: list[Container]) -> Container:
+        taken = self._pick.choice(those)
+        self._taken.add(taken.id)
+        return taken
 
     def _rename(self, those: list[Container]) -> Callable[[], str]:
         self._count += 1
-        return self._docker("rename", self._pick.choice(those).id, f"renamed-{self._count}")
+        return self._docker("rename", self._take(those).id, f"renamed-{self._count}")
 
     def _attach(self, those: list[Container]) -> Callable[[], str]:
-        one, network = self._pick.choice(those), self._pick.choice(NETWORKS)
+        one, network = self._take(those), self._pick.choice(NETWORKS)
         words = ("disconnect",) if network in one.networks else ("connect", "--alias", "further")
         return self._docker("network", *words, network, one.id)
 
     def _health(self, those: list[Container]) -> Callable[[], str]:
         command = self._pick.choice(("touch", "rm"))
-        return self._docker("exec", self._pick.choice(those).id, command, "/tmp/ok")
+        return self._docker("exec", self._take(those).id, command, "/tmp/ok")
 
     def _scale_down(self, those: list[Container]) -> Callable[[], str]:
         """All but one of a service, at once."""
         service = self._pick.choice(those).service
         surplus = [c.id for c in those if c.service == service][1:]
+        self._taken.update(surplus)
         return self._docker("rm", "--force", *surplus) if surplus else self._on(those, "restart")

@@ -168,6 +168,7 @@ class Chaos:
         """Operations on parts that are there."""
         down = {fault.part for fault in self.faults.active}
         makers = {"engine": self._operations.of_engine, "consul": self._operations.of_consul}
+        self._operations.begin_step()
         parts = self._pick.choices(["engine", "consul"], [3, 1], k=self._pick.randint(1, 3))
         return [makers[part]() for part in parts if part not in down]
 
