@@ -8,13 +8,15 @@ pip_install := $(python) -m pip --disable-pip-version-check --no-input install -
 ARGS ?=
 # What `make test` passes to pytest: make test TESTS="tests/dns -k edns"
 TESTS ?=
-# For how long `make fuzz` tries inputs, in seconds; 0 is until it finds something
+# For how long `make fuzz` tries inputs and `make chaos` breaks things, in seconds; 0 is until fuzz finds something
 SECONDS ?= 3600
+# What `make chaos` chooses by; without it the clock does
+SEED ?=
 # The name that `make image` gives
 IMAGE ?= discoverd
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format docs bench fuzz image lock clean
+.PHONY: help run test lint format docs bench fuzz chaos image lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +48,9 @@ fuzz: $(VENV)/.dev ## try inputs on the query handler, guided by coverage: make 
 	@mkdir -p .cache/fuzz .cache/fuzz-found
 	@$(python) -m tests.fuzz.fuzz_handler .cache/fuzz tests/fuzz/corpus \
 	  -max_total_time=$(SECONDS) -artifact_prefix=.cache/fuzz-found/ $(ARGS)
+
+chaos: $(VENV)/.dev ## break engine, agent and server while all is asked: make chaos SECONDS=3600 SEED=1
+	@$(python) -m tests.chaos.run --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 image: ## build the container image
 	docker build --tag $(IMAGE) .

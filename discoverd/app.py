@@ -29,11 +29,11 @@ from discoverd.sources.consul import ConsulError, ConsulSettings, ConsulSource
 from discoverd.sources.docker import DockerSource
 from discoverd.sources.leases import FullError, LeaseSource, NotKeptError
 from discoverd.sources.static import StaticSource
-from discoverd.supervise import end_within, keep_running, spawn
+from discoverd.supervise import end_within, explain_faults, keep_running, spawn
 from discoverd.systemd import NONE_PASSED, Manager, Passed, PassedError, passed_sockets
 from discoverd.thishost import ThisHost
 from discoverd.wiring import (
-    MachineServers,
+    MachineChanges,
     StartError,
     access_of,
     choices_of,
@@ -79,6 +79,7 @@ async def run(config: Config, *, reload: Callable[[], Config]) -> None:
     await app.start()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    explain_faults(loop)
 
     def stop_or_exit() -> None:
         if stop.is_set():
@@ -115,9 +116,9 @@ class App:
     def __init__(self, config: Config, passed: Passed = NONE_PASSED) -> None:
         """``passed`` sockets are served instead of the addresses that are configured."""
         self.config, self._passed = config, passed
-        self._machine_servers = MachineServers()
         self._secret = secrets.token_bytes(SECRET_SIZE)
         self.answering = Answering(choices_of(config), Cookies(self._secret), self._ask_consul)
+        self._machine = MachineChanges(self.answering.host_addresses)
         self.registry, self.catalog = self.answering.registry, self.answering.catalog
         self.local, self.views = self.answering.local, self.answering.views
         self.handler, self.forwarding = self.answering.handler, self.answering.forwarding
@@ -335,7 +336,7 @@ class App:
         while True:
             await asyncio.sleep(1)
             self.registry.expire()
-            if (config := self._machine_servers.look(self.config)) is not None:
+            if (config := self._machine.look(self.config)) is not None:
                 self._choose(config)
 
     def _choose(self, config: Config) -> None:

@@ -31,7 +31,13 @@ class HostAddresses:
     def on_link(self, address: IPAddress) -> bool:
         """Whether an address is on a network that an interface of this host is on."""
         self._read()
-        return any(address in network for network in self._networks)
+        return any(address in network and network.num_addresses > 1 for network in self._networks)
+
+    @property
+    def networks(self) -> frozenset[IPNetwork]:
+        """The networks that this host has an address on; a single address may be one."""
+        self._read()
+        return self._networks
 
     def interfaces(self) -> frozenset[str]:
         """The names of the interfaces there are now; none where the system does not tell."""
@@ -52,7 +58,9 @@ class HostAddresses:
     def _read(self) -> None:
         now = time.monotonic()
         if now - self._read_at > GOOD_FOR:
-            found = interfaces()
-            self._addresses = frozenset(ip_address(i.ip) for i in found)
-            self._networks = frozenset(i.network for i in found if i.network.num_addresses > 1)
             self._read_at = now
+            found = interfaces()
+            if not found:  # it cannot be asked now, for want of a file descriptor: there are always some
+                return
+            self._addresses = frozenset(ip_address(i.ip) for i in found)
+            self._networks = frozenset(i.network for i in found)

@@ -5,6 +5,7 @@ Fields are given with ``extra={"engine": "local"}`` and appear as ``engine=local
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import sys
@@ -25,6 +26,10 @@ SAME_MESSAGE_LINES, SAME_MESSAGE_SECONDS = 5, 10.0
 SAME_PLACE_LINES, SAME_PLACE_SECONDS = 100, 10.0
 #: Different messages that are kept count of; the one not seen for longest is forgotten first.
 REMEMBERED_MESSAGES = 1024
+
+
+# At once: it is read from a file, and a line must also be written while no file can be opened.
+codecs.lookup("unicode_escape")
 
 
 def set_up(

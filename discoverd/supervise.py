@@ -17,6 +17,28 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Seconds after which it is said again that connections cannot be accepted.
+TOLD_AGAIN_SECONDS = 30.0
+
+
+def explain_faults(loop: asyncio.AbstractEventLoop) -> None:
+    """Say in one line what nobody awaits: that connections wait for want of file descriptors.
+
+    asyncio tells of it each second, as often as connections may wait. Anything else is told as it is.
+    """
+    told = float("-inf")
+
+    def explain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal told
+        error = context.get("exception")
+        if not isinstance(error, OSError) or not str(context["message"]).startswith("socket.accept()"):
+            loop.default_exception_handler(context)
+        elif loop.time() - told > TOLD_AGAIN_SECONDS:
+            told = loop.time()
+            logger.error("connections wait: %s; allow more files (LimitNOFILE=, ulimit -n)", error.strerror)
+
+    loop.set_exception_handler(explain)
+
 
 @dataclass(slots=True)
 class Backoff:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from discoverd.answering import Choices
 from discoverd.config.endpoints import TlsServer
-from discoverd.config.machine import ResolvConf, default_upstreams, this_machine
+from discoverd.config.machine import LOCAL_NETWORKS, ResolvConf, default_upstreams, is_private, this_machine
 from discoverd.http.guard import Access
 from discoverd.ledger import LedgerError, open_ledger
 from discoverd.querylog import Settings as QueryLogSettings
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from discoverd.catalog import Catalog
     from discoverd.config import Config, Endpoint
+    from discoverd.host import HostAddresses
     from discoverd.ledger import Ledger
     from discoverd.registry import Registry
 
@@ -143,14 +144,18 @@ def _upstreams(config: Config, servers: Iterable[Endpoint]) -> tuple[Upstream, .
     )
 
 
-class MachineServers:
-    """The machine's own name servers, which are asked where nobody has named any."""
+class MachineChanges:
+    """What of the machine decides answers and may come late: its own name servers, and its networks."""
 
-    def __init__(self) -> None:
-        self._file = ResolvConf()
+    def __init__(self, host: HostAddresses) -> None:
+        self._file, self._host = ResolvConf(), host
 
     def look(self, config: Config) -> Config | None:
-        """The configuration with those that there are now; None where nothing has changed."""
+        """The configuration with what there is now; None where nothing has changed."""
+        return self._look_at_servers(config) or self._look_at_networks(config)
+
+    def _look_at_servers(self, config: Config) -> Config | None:
+        """They are asked where nobody has named any."""
         if not self._file.changed() or config.origins.get(("forward", "upstreams"), "default") != "default":
             return None
         servers = default_upstreams(this_machine(), config.listen)
@@ -159,6 +164,18 @@ class MachineServers:
         listed = ", ".join(map(str, servers)) or "nobody"
         log.info("the machine's name servers have changed: other names are asked of %s", listed)
         return config.with_upstreams(servers)
+
+    def _look_at_networks(self, config: Config) -> Config | None:
+        """Those that are not private: who is on them is near, where nobody has said who is."""
+        networks = self._host.networks
+        if config.near is None or not networks:  # there is always one: it could not be asked
+            return None
+        now = {network for network in networks if not is_private(network)}
+        if now == {network for network in config.near if not is_private(network)}:
+            return None
+        listed = ", ".join(sorted(map(str, now))) or "private ones only"
+        log.info("the machine's networks have changed: names are forwarded for %s", listed)
+        return config.with_near((*LOCAL_NETWORKS, *now))
 
 
 def sources_of(config: Config) -> tuple[SourceSettings, ...]:

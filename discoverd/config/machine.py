@@ -83,6 +83,13 @@ class ResolvConf:
         return found.st_ino, found.st_mtime_ns, found.st_size
 
 
+def is_private(network: IPNetwork) -> bool:
+    """Whether a network is within the private, link-local and loopback ranges."""
+    return any(
+        network.network_address in each and network.prefixlen >= each.prefixlen for each in LOCAL_NETWORKS
+    )
+
+
 def own_networks(machine: Machine) -> tuple[IPNetwork, ...]:
     """The networks that the machine has an address on, each once."""
     return tuple(dict.fromkeys(interface.network for interface in machine.interfaces))

@@ -268,6 +268,10 @@ def _consul_table(value: Any) -> Any:
     return None if isinstance(table, dict) and table.get("url") == "off" else table
 
 
+#: What depends on which networks are near.
+_ALLOW, _EXEMPT = ("forward", "allow"), ("dns", "rate_limit_exempt")
+
+
 class Config(Frozen):
     """Everything discoverd can be told."""
 
@@ -334,6 +338,22 @@ class Config(Frozen):
         """The same with other upstream servers: the machine's own have changed."""
         forward = self.forward.model_copy(update={"upstreams": upstreams})
         return self.model_copy(update={"forward": forward})
+
+    @property
+    def near(self) -> Networks | None:
+        """The networks that count as near where nobody has said which do; None where it was said for all."""
+        for key, networks in ((_ALLOW, self.forward.allow), (_EXEMPT, self.dns.rate_limit_exempt)):
+            if self._origins.get(key, "default") == "default":
+                return networks
+        return None
+
+    def with_near(self, networks: Networks) -> Config:
+        """The same with other networks for near: the machine is on others by now."""
+        update: dict[str, BaseModel] = {}
+        for key, table in ((_ALLOW, self.forward), (_EXEMPT, self.dns)):
+            if self._origins.get(key, "default") == "default":
+                update[str(key[0])] = table.model_copy(update={key[1]: networks})
+        return self.model_copy(update=update)
 
     @property
     def notes(self) -> tuple[str, ...]:

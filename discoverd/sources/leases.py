@@ -33,6 +33,8 @@ BATCH = 500
 
 #: Seconds between two looks at the leases: at most, and at least.
 LOOK_SECONDS, SPIN_SECONDS = 3600.0, 0.05
+#: Seconds between two tries to take off the disk what has ended while that could not be written.
+RETRY_SECONDS = 10.0
 
 #: (id, what it becomes, told whether it was there before)
 Operation = tuple[str, Registration | None, "asyncio.Future[bool] | None"]
@@ -62,6 +64,9 @@ class LeaseSource:
         self._writer = ThreadPoolExecutor(1, "ledger")
         self._pending: deque[Operation] = deque()
         self._unwritten: Counter[str] = Counter()
+        #: Leases that are over, and still on disk: with the next start they would begin anew.
+        self._left_over: set[str] = set()
+        self._trouble = ""
         self.expired = 0
 
     def load(self, ledger: Ledger | None) -> None:
@@ -109,11 +114,12 @@ class LeaseSource:
             now = self._clock()
             for ident in [i for i, deadline in self._deadlines.items() if deadline <= now]:
                 self._expire(ident)
+            self._take_off()
             self._sooner.clear()
+            latest = now + (RETRY_SECONDS if self._left_over else LOOK_SECONDS)
             # not at once: an entry that is being written is looked at again, not spun upon
-            self._wakes_at = max(
-                min(self._deadlines.values(), default=now + LOOK_SECONDS), now + SPIN_SECONDS
-            )
+            self._wakes_at = max(min(self._deadlines.values(), default=latest), now + SPIN_SECONDS)
+            self._wakes_at = min(self._wakes_at, latest)
             try:
                 await asyncio.wait_for(self._sooner.wait(), self._wakes_at - now)
             except TimeoutError:
@@ -136,6 +142,11 @@ class LeaseSource:
         self.expired += 1
         self._sink.publish(ident, ())
         self._enqueue(ident, None, None)
+
+    def _take_off(self) -> None:
+        """Try again to take what is over off the disk, unless a newer word on it is on its way there."""
+        for ident in self._left_over - self._unwritten.keys() - self._held.keys():
+            self._enqueue(ident, None, None)
 
     async def _change(self, ident: str, registration: Registration | None) -> bool:
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -168,8 +179,7 @@ class LeaseSource:
 
     def _written(self, batch: list[Operation], error: sqlite3.Error | None) -> None:
         """Back on the loop: publish in the order of the disk, then tell who waits."""
-        if error is not None:
-            log.error("registrations cannot be written: %s", error)
+        self._say(f"{error}" if error is not None else "")
         for ident, registration, done in batch:
             self._unwritten[ident] -= 1
             if not self._unwritten[ident]:
@@ -177,7 +187,11 @@ class LeaseSource:
             if error is not None:
                 if done is not None and not done.done():
                     done.set_exception(NotKeptError(f"the state directory did not take it: {error}"))
+                elif done is None and ident not in self._left_over:
+                    self._left_over.add(ident)
+                    self._sooner.set()
                 continue
+            self._left_over.discard(ident)
             before = self._drop(ident)
             if registration is not None:
                 self._hold(registration)
@@ -186,6 +200,15 @@ class LeaseSource:
                 self._sink.publish(ident, ())
             if done is not None and not done.done():
                 done.set_result(before is not None)
+
+    def _say(self, trouble: str) -> None:
+        """Each trouble once, and its end."""
+        if trouble and trouble != self._trouble:
+            log.error("registrations cannot be written: %s; those that there are stay", trouble)
+        elif self._trouble and not trouble:
+            log.info("registrations can be written again")
+            self._sooner.set()
+        self._trouble = trouble
 
     def _hold(self, registration: Registration) -> None:
         self._held[registration.id] = registration

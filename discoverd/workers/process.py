@@ -17,7 +17,7 @@ from discoverd.answering import Answering
 from discoverd.dns.cookies import Cookies
 from discoverd.dns.server import Counts, Listener
 from discoverd.resolver.outcome import Fail
-from discoverd.supervise import spawn
+from discoverd.supervise import explain_faults, spawn
 from discoverd.workers import replica
 from discoverd.workers.messages import (
     READ_AHEAD,
@@ -70,6 +70,7 @@ def _die_with(parent: int) -> None:
 
 
 async def _run(channel: socket.socket) -> None:
+    explain_faults(asyncio.get_running_loop())
     reader, writer = await asyncio.open_unix_connection(sock=channel, limit=READ_AHEAD)
     try:
         worker = Worker(await receive(reader), writer)

@@ -6,6 +6,7 @@ the next one finds that nobody holds its lock any more and clears up after it.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -118,6 +119,7 @@ def clear(root: Path) -> None:
         victims = _processes(root, daemon)
         for pid in victims:
             send(pid, signal.SIGKILL)
+            thaw(pid)
         until(
             lambda victims=victims: not any(alive(pid) for pid in victims),  # type: ignore[misc]
             message=f"the processes of {root} end: {sorted(victims)}",
@@ -187,6 +189,15 @@ def send(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return
+
+
+def thaw(pid: int) -> None:
+    """A paused container dies of a signal only when its cgroup is no longer frozen (version 1 of cgroups)."""
+    with contextlib.suppress(OSError):  # it has ended, or there is no such cgroup
+        for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "freezer" and path != "/":
+                Path(f"/sys/fs/cgroup/freezer{path}/freezer.state").write_text("THAWED")
 
 
 def alive(pid: int) -> bool:

@@ -21,7 +21,7 @@ import urllib3.exceptions
 
 from discoverd.sources.docker.errors import translate, unreadable
 from discoverd.sources.docker.fault import EngineAwayError, EngineError
-from discoverd.sources.docker.transport import TcpAdapter, UnixAdapter
+from discoverd.sources.docker.transport import TcpAdapter, UnixAdapter, socket_there
 from discoverd.sources.docker.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -152,6 +152,10 @@ class Client:
         self._own_certificate = bool(settings.tls_cert) if settings.tls else None
         self._tunnel = Tunnel(settings.url) if settings.url.startswith("ssh://") else None
         base = f"unix://{self._tunnel.socket}" if self._tunnel else _base_url(settings)
+        self._socket = self._found = None
+        if self.url.startswith("unix://"):
+            self._socket = self.url.removeprefix("unix://")
+            self._found = socket_there(self._socket)
         try:
             self._api = _Api(base, _tls(settings))
         except Exception as error:  # whatever something that is no engine makes of the client
@@ -220,6 +224,9 @@ class Client:
             raise EngineAwayError(str(fault)) from fault
 
     def _try(self, call: Callable[[], T]) -> T:
+        if self._socket and (there := socket_there(self._socket)) and there != self._found:
+            # kept connections lead to the engine before, new ones to another: never some of each
+            raise EngineAwayError(f"another socket is at {self._socket}")
         try:
             return call()
         except Exception as error:  # the docker client lets through what its libraries raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Any
 
@@ -11,6 +12,15 @@ import urllib3.connection
 
 #: Seconds until a vanished peer is asked after, between two such questions, and how many are asked.
 KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3))
+
+
+def socket_there(path: str) -> tuple[int, int, int] | None:
+    """Which socket is at a path now; None where none is, whose connections may go on all the same."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - half the time, for each call
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 class TcpAdapter(requests.adapters.HTTPAdapter):
