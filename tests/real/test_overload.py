@@ -218,9 +218,10 @@ def test_http_and_registrations_go_on(
             if status not in {200, 201} or f"10.1.0.{number}" not in found:
                 faults.append(found)
 
+    twice = ("--rate", str(int(2 * peak.worth)), "--patience", "0.1")
+    flood = overloaded.start(overloaded.types, *twice, seconds=3)
     thread = threading.Thread(target=change, name="changes")
     thread.start()
-    flood = overloaded.start(overloaded.types, "--rate", str(int(2 * peak.worth)), seconds=3)
     end(flood)
     over.set()
     thread.join()
@@ -229,7 +230,7 @@ def test_http_and_registrations_go_on(
     record_property(
         MEASURED + "CPU time of a change and a look by HTTP, twice overloaded", f"{median(took):.2f} s"
     )
-    assert median(took) < 1.0, "0.1 s; several seconds where a socket is emptied before all else"
+    assert median(took) < 1.0, "0.15 s; several seconds where a socket is emptied before all else"
 
 
 def test_sources_stay_in_step(
