@@ -20,6 +20,7 @@
 #include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@
 
 enum {
     BATCH = 64,              /* datagrams a system call */
+    TOGETHER = 16,           /* questions that are due at a time, for one socket */
     MAX_QUESTION = 259,      /* a name of 255 octets, type and class */
     MAX_QUERY = 12 + MAX_QUESTION + 23,
     MAX_REPLY = 4096,
@@ -41,7 +43,6 @@ enum {
 static const uint64_t SECOND = 1000000000ull;
 /* ns without an answer, after which a question counts as lost */
 static const uint64_t LOST_CLOSED = 300000000ull; /* in closed loop, where it is asked anew */
-static const uint64_t LOST_OPEN = 500000000ull;   /* at a fixed rate, once the last one has left */
 
 struct question {
     uint16_t length;
@@ -81,9 +82,10 @@ static struct {
     int sources;           /* how many source addresses, one /24 apart */
     int sockets, in_flight;
     double seconds, warm_up, rate;
+    double patience;       /* at a fixed rate: seconds until a question counts as lost */
     int cookies;           /* clients that have one; 0: every question comes with a new one */
     bool edns, cookie, mixed_case, tcp, spin;
-} option = {.sockets = 8, .in_flight = 200, .seconds = 2, .warm_up = 0.2, .sources = 1};
+} option = {.sockets = 8, .in_flight = 200, .seconds = 2, .warm_up = 0.2, .patience = 0.5, .sources = 1};
 
 static struct question *questions;
 static size_t question_count, next_question;
@@ -92,6 +94,7 @@ static uint32_t slots_each; /* a power of two: the low bits of an id are its slo
 static int epoll_fd;
 
 static bool measuring;
+static volatile sig_atomic_t told_to_end; /* by SIGTERM: what was asked so far is waited for and reported */
 static uint64_t total; /* all answers, those of the warm-up too: what the server's CPU time is for */
 static struct {
     uint64_t sent, answered, wrong, lost, late, without_opt, cookies, truncated, reconnects, send_errors;
@@ -439,7 +442,7 @@ static void give_up(bool refill) {
 /* Runs until `end`; returns the seconds that really passed. */
 static double closed_loop(uint64_t end) {
     uint64_t start = now(), look_again = start + LOST_CLOSED / 4, when = start;
-    while ((when = now()) < end) {
+    while (!told_to_end && (when = now()) < end) {
         drain(option.spin ? 0 : 20, true);
         if (when >= look_again) {
             give_up(true);
@@ -453,18 +456,20 @@ static double open_loop(uint64_t end) {
     uint64_t start = now(), when = start, sent = 0;
     static int turn;
     double step = (double)SECOND / option.rate;
-    while ((when = now()) < end) {
+    while (!told_to_end && (when = now()) < end) {
         uint64_t due;
-        while ((due = start + (uint64_t)((double)sent * step)) <= when) {
-            struct client *client = &clients[turn];
-            if (++turn == option.sockets) turn = 0;
+        struct client *client = &clients[turn];
+        if (++turn == option.sockets) turn = 0;
+        /* Some at a time, where it is late: with one call, and looking at what has come in between. */
+        for (int some = 0; some < TOGETHER && (due = start + (uint64_t)((double)sent * step)) <= when; some++) {
             uint32_t index = client->next_slot++ & (slots_each - 1);
             if (client->slots[index].pending && client->slots[index].counted) count.lost++;
             send_one(client, ask(client, index, due));
-            send_all(client);
             sent++;
         }
-        drain(0, false);
+        send_all(client);
+        /* to sleep costs up to a millisecond of punctuality, and leaves the processor to others */
+        drain(option.spin || start + (uint64_t)((double)sent * step) <= when ? 0 : 1, false);
     }
     return (double)(when - start) / (double)SECOND;
 }
@@ -483,19 +488,19 @@ static double percentile(double share) {
 static void usage(void) {
     fputs("usage: loadgen [--seconds S] [--warm-up S] [--sockets N] [--in-flight N | --rate PER_SECOND]\n"
           "               [--source ADDRESS [--sources N]] [--edns | --cookies CLIENTS]\n"
-          "               [--mixed-case] [--tcp] [--spin] ADDRESS PORT QUESTIONS\n",
+          "               [--patience S] [--mixed-case] [--tcp] [--spin] ADDRESS PORT QUESTIONS\n",
           stderr);
     exit(2);
 }
 
 static void read_options(int argc, char **argv) {
-    enum { SECONDS = 1, WARM_UP, SOCKETS, IN_FLIGHT, RATE, SOURCE, SOURCES, EDNS, COOKIES, MIXED, TCP, SPIN };
+    enum { SECONDS = 1, WARM_UP, SOCKETS, IN_FLIGHT, RATE, SOURCE, SOURCES, EDNS, COOKIES, MIXED, TCP, SPIN, PATIENCE };
     static const struct option known[] = {
         {"seconds", 1, 0, SECONDS}, {"warm-up", 1, 0, WARM_UP},   {"sockets", 1, 0, SOCKETS},
         {"in-flight", 1, 0, IN_FLIGHT}, {"rate", 1, 0, RATE},     {"source", 1, 0, SOURCE},
         {"sources", 1, 0, SOURCES}, {"edns", 0, 0, EDNS},         {"cookies", 1, 0, COOKIES},
         {"mixed-case", 0, 0, MIXED}, {"tcp", 0, 0, TCP},          {"spin", 0, 0, SPIN},
-        {0}};
+        {"patience", 1, 0, PATIENCE}, {0}};
     int flag;
     while ((flag = getopt_long(argc, argv, "", known, NULL)) != -1) {
         switch (flag) {
@@ -513,6 +518,7 @@ static void read_options(int argc, char **argv) {
         case MIXED: option.mixed_case = true; break;
         case TCP: option.tcp = true; break;
         case SPIN: option.spin = true; break;
+        case PATIENCE: option.patience = atof(optarg); break;
         default: usage();
         }
     }
@@ -525,12 +531,18 @@ static void read_options(int argc, char **argv) {
     option.questions_file = argv[optind + 2];
 }
 
+static void end_early(int number) {
+    told_to_end = number;
+}
+
 int main(int argc, char **argv) {
+    signal(SIGTERM, end_early);
     read_options(argc, argv);
     read_questions();
     uint32_t depth = (uint32_t)(option.in_flight / option.sockets);
     slots_each = 1;
-    while (slots_each < (option.rate > 0 ? (uint32_t)(option.rate / option.sockets) + 1 : depth)) slots_each *= 2;
+    double waiting = option.rate * (option.patience > 1 ? option.patience : 1);
+    while (slots_each < (option.rate > 0 ? (uint32_t)(waiting / option.sockets) + 1 : depth)) slots_each *= 2;
     if (slots_each > 32768) {
         fputs("loadgen: too many questions on their way for one socket: use more --sockets\n", stderr);
         return 2;
@@ -549,7 +561,7 @@ int main(int argc, char **argv) {
     double seconds = loop(now() + (uint64_t)(option.seconds * 1e9));
     uint64_t answered = count.answered + count.wrong;
     if (option.rate > 0) { /* wait for the stragglers; what is still out then is lost */
-        uint64_t patience = now() + LOST_OPEN;
+        uint64_t patience = now() + (uint64_t)(option.patience * 1e9);
         while (now() < patience && count.answered + count.wrong + count.lost < count.sent) drain(10, false);
         count.lost = count.sent > count.answered + count.wrong ? count.sent - count.answered - count.wrong : 0;
     }

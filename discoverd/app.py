@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import secrets
-import signal
+from contextlib import suppress
 from functools import reduce
 from itertools import chain
 from typing import TYPE_CHECKING
-
-from aiohttp import web
 
 from discoverd.answering import Answering
 from discoverd.checks import LANES, CheckedSource
 from discoverd.config import ConfigError
 from discoverd.config.settings import AT_START
 from discoverd.dns import server as dns
-from discoverd.dns.adopt import address_of, adopt
+from discoverd.dns.adopt import NONE_HELD, address_of, adopt
 from discoverd.dns.cookies import SECRET_SIZE, Cookies
 from discoverd.http.api import Api, Parts
 from discoverd.http.doh import exchange
@@ -29,19 +26,17 @@ from discoverd.sources.consul import ConsulError, ConsulSettings, ConsulSource
 from discoverd.sources.docker import DockerSource
 from discoverd.sources.leases import FullError, LeaseSource, NotKeptError
 from discoverd.sources.static import StaticSource
-from discoverd.supervise import end_within, explain_faults, keep_running, spawn
-from discoverd.systemd import NONE_PASSED, Manager, Passed, PassedError, passed_sockets
+from discoverd.state import State
+from discoverd.supervise import keep_running, spawn
+from discoverd.systemd import NONE_PASSED, Passed
 from discoverd.thishost import ThisHost
+from discoverd.webside import WebSide, bind
 from discoverd.wiring import (
     MachineChanges,
     StartError,
     access_of,
     choices_of,
-    followed_of,
     hosts_of,
-    keeper_of,
-    ledger_of,
-    serial_of,
     source_names,
     sources_of,
 )
@@ -52,10 +47,10 @@ if TYPE_CHECKING:
 
     from discoverd.catalog import Fetched, Lookup
     from discoverd.config import Config
+    from discoverd.dns.adopt import Held
     from discoverd.dns.forwarding import Tally
     from discoverd.registry import Writer
     from discoverd.sources.base import Lag, Sink, Source
-    from discoverd.warm import Keeper, SerialKeeper
     from discoverd.wiring import SourceSettings
 
 log = logging.getLogger("discoverd")
@@ -64,58 +59,16 @@ log = logging.getLogger("discoverd")
 LAST_ANSWERS_SECONDS = 2.0
 #: Seconds that workers have to end by themselves then, those last answers included.
 WORKERS_END_SECONDS = 3.5
-#: Seconds after which the process ends, whatever hangs: it has promised to be gone within 5.
-ENDED_SECONDS = 4.7
-
-
-async def run(config: Config, *, reload: Callable[[], Config]) -> None:
-    """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again. Raises StartError."""
-    manager = Manager(os.environ)
-    try:
-        passed = passed_sockets(os.environ)
-    except PassedError as error:
-        raise StartError(str(error)) from None
-    app = App(config, passed)
-    await app.start()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    explain_faults(loop)
-
-    def stop_or_exit() -> None:
-        if stop.is_set():
-            os._exit(1)  # asked twice: whatever hangs is left behind
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop_or_exit)
-
-    def reload_and_say() -> None:
-        manager.reloading()
-        app.reload(reload)
-        manager.ready(app.status)
-
-    loop.add_signal_handler(signal.SIGHUP, reload_and_say)
-    async with asyncio.TaskGroup() as group:
-        running = [spawn(group, "sources", app.run_sources())]
-        if manager.watchdog_seconds:
-            running.append(spawn(group, "watchdog", manager.watch()))
-        manager.ready(app.status)
-        await stop.wait()
-        log.info("stopping")
-        end_within(ENDED_SECONDS)  # no one cancels it: it ends with the process
-        gc.disable()  # the process ends: looking for what to free took half of the time that this takes
-        manager.stopping()
-        await app.stop()
-        for task in running:
-            task.cancel()
 
 
 class App:
     """One configured server. Public parts are what tests and benches compose with."""
 
-    def __init__(self, config: Config, passed: Passed = NONE_PASSED) -> None:
-        """``passed`` sockets are served instead of the addresses that are configured."""
-        self.config, self._passed = config, passed
+    def __init__(self, config: Config, passed: Passed = NONE_PASSED, held: Held = NONE_HELD) -> None:
+        """``passed`` sockets are served instead of the addresses that are configured, ``held`` ones where
+        they have the address that is.
+        """
+        self.config, self._passed, self._held = config, passed, held
         self._secret = secrets.token_bytes(SECRET_SIZE)
         self.answering = Answering(choices_of(config), Cookies(self._secret), self._ask_consul)
         self._machine = MachineChanges(self.answering.host_addresses)
@@ -125,8 +78,7 @@ class App:
         self.static = StaticSource(self.registry.writer("static", "static"), config.services)
         self.leases = LeaseSource(self.registry.writer(LeaseSource.name, LeaseSource.kind))
         self._consul: ConsulSource | None = None
-        self._keeper: Keeper | None = None
-        self._serial: SerialKeeper | None = None
+        self.state = State(config, self.registry, self.catalog, self.leases)
         self._wanted_sources = sources_of(config)
         self._check_lanes = asyncio.Semaphore(LANES)
         self._sources: dict[SourceSettings, asyncio.Task[None]] = {}
@@ -135,11 +87,13 @@ class App:
         self.lags: dict[str, Lag] = {}
         #: Of sources that are yet to be run, so that what they begin with is not asked away.
         self._waiting = {settings: self._make_writers(settings) for settings in self._wanted_sources}
+        self._given = dict(self._waiting)
         self.listeners: list[dns.Listener] = []
         #: One for each of the listeners' places: the only one, or one beside each worker.
         self.servers: list[dns.DnsServer] = []
         self._pool: Pool | None = None
-        self._runner: web.AppRunner | None = None
+        self._started = asyncio.Event()
+        self.web: WebSide | None = None
 
     @property
     def server(self) -> dns.DnsServer | None:
@@ -151,12 +105,9 @@ class App:
     async def start(self) -> None:
         """Bind, publish what is static, and serve. Raises StartError with nothing left open."""
         self.static.reload(self.config.services)
-        ledger = ledger_of(self.config)
-        self.leases.load(ledger)
-        self._keeper = keeper_of(self.config, ledger, self.registry, self.catalog)
-        self._serial = serial_of(ledger, self.registry)
-        for settings, writers in self._waiting.items():
-            await self._begin_with_what_is_kept(settings, writers)
+        self.state.open()
+        for settings, writers in self._given.items():
+            await self.state.follow(settings, writers)
         places = await self._bind(self.config.workers)
         self.servers = [self.answering.server(listeners) for listeners in places]
         if len(places) > 1:
@@ -167,9 +118,7 @@ class App:
                 log_config=self.config.log,
                 look_up=self._ask_consul,
             )
-        metrics = Metrics(self.registry, self._counts, self.leases, self.lags)
-        metrics.foreign = self._foreign
-        await self._start_http(metrics)
+        await self._start_http()
         # what was made so far stays for good: the collector need not look at it again (1-3% a question)
         gc.freeze()
         for server in self.servers:
@@ -177,6 +126,19 @@ class App:
         for listener in self.listeners:
             log.info("listening on dns://%s", listener.name)
         self._say_what_answers()
+        self._started.set()
+
+    async def in_step(self, seconds: float) -> None:
+        """Wait until all sources that are followed are, or so many seconds are over."""
+        names = {name for settings in self._wanted_sources for name in source_names(settings)}
+        changed = asyncio.Event()
+        leave = self.registry.subscribe(lambda _change: changed.set())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while names & self.registry.syncing:
+                    changed.clear()
+                    await changed.wait()
+        leave()
 
     async def stop(self) -> None:
         """Stop accepting, answer what is in flight, close."""
@@ -185,22 +147,42 @@ class App:
         async with asyncio.TaskGroup() as group:
             if self._pool is not None:
                 spawn(group, "end workers", self._pool.stop(WORKERS_END_SECONDS))
+            for server in self.servers:
+                spawn(group, "hear who has come", server.hear_who_has_come())
             await self.forwarding.finish(LAST_ANSWERS_SECONDS)
         for server in self.servers:
             await server.stop()
         await self.answering.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
-        if self._keeper is not None:
-            await self._keeper.close()
-        if self._serial is not None:
-            await self._serial.close()
-        await self.leases.close()
+        if self.web is not None:
+            await self.web.close()
+        await self.state.close()
 
-    async def _start_http(self, metrics: Metrics) -> None:
-        endpoint, passed = self.config.http.listen, self._passed.http
-        if endpoint is None and not passed:
-            return
+    def stay(self) -> None:
+        """Take back nothing from Consul at the end."""
+        if self._consul is not None:
+            self._consul.stay()
+
+    async def _start_http(self) -> None:
+        endpoint, sockets = self.config.http.listen, list(self._passed.http)
+        try:
+            if endpoint is not None and not sockets:
+                sockets = bind(endpoint, self._held)
+        except StartError:
+            for server in self.servers:
+                server.close()
+            await self.leases.close()
+            raise
+        self._held.close()
+        if sockets:
+            self.web = WebSide(sockets, self._api)
+            await self.web.start()
+            self.web.say()
+
+    def _api(self) -> Api:
+        metrics = Metrics(self.registry, self._counts, self.leases, self.lags)
+        metrics.foreign = self._foreign
+        if self._pool is not None:
+            metrics.workers = self._pool.tally
         api = Api(
             Parts(
                 self.registry,
@@ -213,30 +195,10 @@ class App:
                 self._pool.status if self._pool is not None else list,
                 self.flush,
             ),
-            access_of(self.config, passed),
+            access_of(self.config, self._passed.http),
         )
-        if self._pool is not None:
-            metrics.workers = self._pool.tally
         metrics.requests, metrics.streams = api.requests.counts, api.events.clients
-        self._runner = web.AppRunner(
-            api.application(), access_log=None, handle_signals=False, shutdown_timeout=1
-        )
-        await self._runner.setup()
-        for sock in passed:
-            await web.SockSite(self._runner, sock).start()
-        try:
-            if endpoint is not None and not passed:
-                await web.TCPSite(self._runner, endpoint.host or None, endpoint.port).start()
-        except OSError as error:
-            assert endpoint is not None
-            for server in self.servers:
-                server.close()
-            await self._runner.cleanup()
-            await self.leases.close()
-            raise StartError(dns.explain(str(endpoint), endpoint.port, "HTTP", error)) from None
-        for address in self._runner.addresses:
-            host = f"[{address[0]}]" if ":" in address[0] else address[0]
-            log.info("listening on http://%s:%d", host, address[1])
+        return api
 
     @property
     def status(self) -> str:
@@ -259,14 +221,17 @@ class App:
             for sock in self._passed.http:
                 address_of(sock)
             for endpoint in self.config.listen if not bound else ():
-                bound += [dns.bind_all(host, endpoint.port, workers) for host in hosts_of(endpoint)]
+                for host in hosts_of(endpoint):
+                    held = self._held.claim(host, endpoint.port, workers)
+                    bound.append(held or dns.bind_all(host, endpoint.port, workers))
         except dns.BindError as error:
             for listener in chain(*bound):
                 listener.close()
             await self.leases.close()
             raise StartError(str(error)) from None
         self.listeners = [shared[0] for shared in bound]
-        return [list(place) for place in zip(*bound, strict=True)]
+        # those of one address may be more than there are places
+        return [list(chain(*(shared[i::workers] for shared in bound))) for i in range(workers)]
 
     # -- sources --------------------------------------------------------------------------
 
@@ -275,12 +240,8 @@ class App:
         async with asyncio.TaskGroup() as group:
             spawn(group, "housekeeping", self._keep_house())
             spawn(group, "leases", keep_running("leases", self.leases.run))
-            if self._keeper is not None:
-                spawn(group, "warm start", keep_running("warm start", self._keeper.run))
-            if self._serial is not None:
-                spawn(group, "serial", keep_running("serial", self._serial.run))
-            if self._pool is not None:
-                spawn(group, "workers", self._pool.run())
+            spawn(group, "state", self.state.run())
+            spawn(group, "workers", self._run_workers())
             while True:
                 self._sources_changed.clear()
                 for settings in self._sources.keys() - set(self._wanted_sources):
@@ -289,8 +250,7 @@ class App:
                     await asyncio.wait([ended])  # it may have to take back what it exported
                     kept = {name for wanted in self._wanted_sources for name in source_names(wanted)}
                     for name in source_names(settings):
-                        if self._keeper is not None:
-                            self._keeper.end(name)
+                        self.state.end(name)
                         if name not in kept:  # with other settings: what was known stays until it has synced
                             self.registry.forget(name)
                     if isinstance(settings, ConsulSettings):
@@ -301,6 +261,11 @@ class App:
                         run = keep_running(source.name, source.run)
                         self._sources[settings] = spawn(group, source.name, run)
                 await self._sources_changed.wait()
+
+    async def _run_workers(self) -> None:
+        await self._started.wait()
+        if self._pool is not None:
+            await self._pool.run()
 
     def _source(self, settings: SourceSettings, writers: list[Writer]) -> Source:
         if isinstance(settings, ConsulSettings):
@@ -320,13 +285,8 @@ class App:
     async def _writers(self, settings: SourceSettings) -> list[Writer]:
         if (writers := self._waiting.pop(settings, None)) is None:  # new with a reload
             writers = self._make_writers(settings)
-            await self._begin_with_what_is_kept(settings, writers)
+            await self.state.follow(settings, writers)
         return writers
-
-    async def _begin_with_what_is_kept(self, settings: SourceSettings, writers: list[Writer]) -> None:
-        if self._keeper is not None:
-            for followed, writer in zip(followed_of(settings), writers, strict=True):
-                await self._keeper.begin(followed, writer)
 
     def _make_writers(self, settings: SourceSettings) -> list[Writer]:
         kind = "consul" if isinstance(settings, ConsulSettings) else "docker"

@@ -43,7 +43,12 @@ def config_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command every flag of the configuration; values are checked by the configuration itself."""
     for setting in reversed(SETTINGS):
         text = f"{setting.help} [{setting.variable}]"
-        option = click.option(setting.flag, metavar=setting.metavar, multiple=setting.repeatable, help=text)
+        if setting.switch:
+            option = click.option(setting.flag, flag_value="true", help=text)
+        else:
+            option = click.option(
+                setting.flag, metavar=setting.metavar, multiple=setting.repeatable, help=text
+            )
         command = option(command)
     return click.option(CONFIG_FLAG, metavar="PATH", help="Read this file. [DISCOVERD_CONFIG]")(command)
 
@@ -52,7 +57,7 @@ def config_flags(command: Callable[..., None]) -> Callable[..., None]:
 @config_flags
 def serve(**flags: Any) -> None:
     """Answer DNS questions until told to stop."""
-    from discoverd import app
+    from discoverd import service
     from discoverd.privileges import use_what_is_allowed
     from discoverd.wiring import StartError
 
@@ -62,7 +67,7 @@ def serve(**flags: Any) -> None:
         logging.getLogger("discoverd.config").warning(note)
     use_what_is_allowed(engine.url.removeprefix("unix://") for engine in config.docker)
     try:
-        asyncio.run(app.run(config, reload=lambda: load(flags, os.environ, Path.cwd())))
+        asyncio.run(service.run(config, reload=lambda: load(flags, os.environ, Path.cwd())))
     except StartError as error:
         _stop(1, str(error))
 

@@ -93,12 +93,14 @@ class Metrics:
         yield paths
         dropped = CounterMetricFamily(
             "discoverd_dns_dropped",
-            "What was not answered: messages that are no query, queries that found the socket full, replies"
-            " that the socket did not take, TCP connections beyond the limits.",
+            "What was not answered: messages that are no query, queries that found the socket full or"
+            " were left out when there were too many, replies that the socket did not take, TCP connections"
+            " beyond the limits.",
             labels=["reason"],
         )
         dropped.add_metric(["no_query"], counts.observed.no_query)
         dropped.add_metric(["socket_full"], counts.lost)
+        dropped.add_metric(["overload"], counts.shed)
         dropped.add_metric(["not_sent"], counts.dropped)
         dropped.add_metric(["connection_limit"], counts.refused)
         yield dropped

@@ -21,9 +21,9 @@ MODULES = {
 }
 
 #: What the rest stands on: plain parts that may know each other, though never in a circle.
-FOUNDATION = {"naming", "nameindex", "registry", "views", "catalog", "config", "host"}
+FOUNDATION = {"accepting", "naming", "nameindex", "registry", "views", "catalog", "config", "host"}
 FOUNDATION |= {"interfaces", "ledger", "log", "privileges", "registration", "supervise", "systemd"}
-FOUNDATION |= {"thishost", "warm"}
+FOUNDATION |= {"takeover", "thishost", "warm"}
 #: What a component may import stands in a line before it; each name is a module or package of discoverd.
 ORDER = (
     {"model"},
@@ -32,7 +32,9 @@ ORDER = (
     {"checks", "dns", "forwardmetrics", "http", "metrics", "querylog"},
     {"answering"},
     {"wiring", "workers"},
+    {"state", "webside"},
     {"app"},
+    {"service"},
     {"commands", "cli", "__main__"},
 )
 #: What a component may know of its own line.

@@ -31,7 +31,7 @@ LABELS = {
     "rcode": "[A-Z]+|other",
     "view": "network|host|elsewhere",
     "outcome": "written|dropped",
-    "reason": "no_query|socket_full|not_sent|connection_limit",
+    "reason": "no_query|socket_full|overload|not_sent|connection_limit",
     "le": r"[0-9.e-]+|\+Inf",
     "source": r"[a-z0-9/._:-]+",
     "state": "syncing|live|stale",

@@ -33,6 +33,7 @@ from discoverd.config.values import (
     Seconds,
     Secret,
     ServicePort,
+    Switch,
     Template,
     Text,
     Upstream,
@@ -297,6 +298,10 @@ class Config(Frozen):
         default=3600,
         description="seconds that a source's last known answers are served after a start that does not reach"
         " it; 0: none are kept",
+    )
+    take_over: Switch = Field(
+        default=False,
+        description="whether to take over from the server that has this state directory, if any",
     )
     docker: Annotated[tuple[Annotated[DockerConfig, BeforeValidator(_url_table)], ...], Listed] = Field(
         default=(),

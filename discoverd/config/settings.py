@@ -14,6 +14,8 @@ class Setting:
     metavar: str
     help: str
     repeatable: bool = False
+    #: A flag without a value stands for true.
+    switch: bool = False
 
     @property
     def name(self) -> str:
@@ -65,6 +67,9 @@ SETTINGS = (
     ),
     Setting(("http", "listen"), "--http", "HOST:PORT", "Serve the HTTP API here; off for nowhere."),
     Setting(("state_dir",), "--state-dir", "PATH", "Keep registrations here; off for memory only."),
+    Setting(
+        ("take_over",), "--take-over", "", "Take over from who serves in this state directory.", switch=True
+    ),
     Setting(("workers",), "--workers", "N", "Answer with this many processes."),
     Setting(("scope",), "--scope", "prefer|strict", "What containers get of services in other networks."),
     Setting(("log", "level"), "--log-level", "LEVEL", "debug, info, warning or error."),

@@ -87,6 +87,16 @@ def _boolean(value: Any) -> bool:
     raise ValueError("expected true or false")
 
 
+def _switch(value: Any) -> bool:
+    """The same, or the word: a variable has no other way to say it."""
+    said = {"true": True, "1": True, "false": False, "0": False}
+    return (
+        said[value.strip().lower()]
+        if isinstance(value, str) and value.strip().lower() in said
+        else _boolean(value)
+    )
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise ValueError("expected text")
@@ -264,6 +274,7 @@ _AS_TEXT = PlainSerializer(str, return_type=str)
 _OFF_OR_TEXT = PlainSerializer(_off_or_text, return_type=str)
 
 Boolean = Annotated[bool, PlainValidator(_boolean)]
+Switch = Annotated[bool, PlainValidator(_switch)]
 Text = Annotated[str, PlainValidator(_text)]
 Identity = Annotated[str | None, PlainValidator(_identity)]
 Secret = Annotated[SecretStr, PlainValidator(_secret), PlainSerializer(lambda _: "***", return_type=str)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from discoverd.dns import udp
 from discoverd.dns.server import BindError, Listener, name_of
@@ -58,3 +58,47 @@ def address_of(sock: socket.socket) -> tuple[str, int]:
             " set BindIPv6Only=ipv6-only in the socket unit and add the IPv4 address"
         )
     return where
+
+
+class Held:
+    """Sockets of a server that is being taken over from, until each is claimed or closed."""
+
+    def __init__(self, sockets: Sequence[socket.socket]) -> None:
+        self._by_address: dict[tuple[str, int], tuple[list[socket.socket], list[socket.socket]]] = {}
+        for sock in sockets:
+            datagrams, streams = self._by_address.setdefault(address_of(sock), ([], []))
+            (datagrams if sock.type == socket.SOCK_DGRAM else streams).append(sock)
+
+    def claim(self, host: str, port: int, count: int) -> list[Listener]:
+        """The pairs of one address, at least so many; none where there are none. Port 0 is any port.
+
+        All that share the port are there, even if they are more: what waits in one of them waits in no
+        other. Where they are fewer, some are copies of one descriptor, as :func:`adopt` makes them.
+        """
+        for where, (datagrams, streams) in self._by_address.items():
+            if where[0] == host and port in {0, where[1]} and datagrams and len(datagrams) == len(streams):
+                del self._by_address[where]
+                udp.prepare(datagrams[0], host)
+                pairs = list(zip(datagrams, streams, strict=True))
+                pairs += [
+                    (d.dup(), s.dup()) for d, s in (pairs[i % len(pairs)] for i in range(len(pairs), count))
+                ]
+                return [Listener(*where, *pair) for pair in pairs]
+        return []
+
+    def claim_stream(self, host: str, port: int) -> socket.socket | None:
+        """The listening TCP socket of one address, where there is one."""
+        for where, (_, streams) in self._by_address.items():
+            if where[0] == host and port in {0, where[1]} and streams:
+                return streams.pop()
+        return None
+
+    def close(self) -> None:
+        """Close what nobody has claimed."""
+        for kinds in self._by_address.values():
+            for sock in kinds[0] + kinds[1]:
+                sock.close()
+        self._by_address.clear()
+
+
+NONE_HELD: Final = Held(())

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from discoverd.dns import observed, udp
+from discoverd.dns.limits import Limits
 from discoverd.dns.message import SERVFAIL
 from discoverd.dns.observer import Observed
-from discoverd.dns.tcp import BACKLOG, Limits, TcpEndpoint
+from discoverd.dns.overload import memory
+from discoverd.dns.tcp import BACKLOG, TcpEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,6 +65,8 @@ class Counts:
     refused: int = 0
     #: Queries that the kernel had no room for in a socket's buffer.
     lost: int = 0
+    #: Queries for the resolver that were left out for more of the others.
+    shed: int = 0
     observed: Observed = field(default_factory=Observed)
 
     def __add__(self, other: Counts) -> Counts:
@@ -83,7 +87,7 @@ def bind_all(host: str, port: int, count: int) -> list[Listener]:
         for _ in range(1, count):
             datagrams = udp.bind(family, host, first.port, shared=True)
             try:
-                stream = _bind_tcp(family, host, first.port, shared=True)
+                stream = bind_tcp(host, first.port, shared=True)
             except OSError:
                 datagrams.close()
                 raise
@@ -105,7 +109,7 @@ def bind(host: str, port: int) -> Listener:
             raise BindError(explain(name_of(host, port), port, "UDP", error)) from None
         bound = datagrams.getsockname()[1]
         try:
-            stream = _bind_tcp(family, host, bound)
+            stream = bind_tcp(host, bound)
         except OSError as error:
             datagrams.close()
             if port == 0 and error.errno == errno.EADDRINUSE and attempt + 1 < ANY_PORT_TRIES:
@@ -119,7 +123,9 @@ def _family(host: str) -> int:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def _bind_tcp(family: int, host: str, port: int, *, shared: bool = False) -> socket.socket:
+def bind_tcp(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening TCP socket. Raises OSError."""
+    family = _family(host)
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -170,7 +176,7 @@ class DnsServer:
         forward: Forward | None = None,
     ) -> None:
         forward = forward or _nowhere
-        self.handler = handler
+        self.handler, self.listeners = handler, tuple(listeners)
         self.udp = [observed.endpoint(each.udp, handler, forward) for each in listeners]
         limits = Limits()
         self.tcp = [TcpEndpoint(each.tcp, handler, forward, limits) for each in listeners]
@@ -192,7 +198,7 @@ class DnsServer:
 
     def lost(self) -> int:
         """Queries that found its sockets' buffers full."""
-        return sum(udp.lost(datagrams.sock) for datagrams in self.udp)
+        return sum(memory(datagrams.sock)[1] for datagrams in self.udp)
 
     def counts(self) -> Counts:
         return Counts(
@@ -201,6 +207,7 @@ class DnsServer:
             sum(u.dropped for u in self.udp),
             sum(len(t.connections) for t in self.tcp),
             sum(t.refused for t in self.tcp),
+            shed=sum(u.load.shed for u in self.udp),
         )
 
     def close(self) -> None:
@@ -217,6 +224,12 @@ class DnsServer:
             datagrams.stop(loop)
         for stream in self.tcp:
             stream.stop_accepting()
+
+    async def hear_who_has_come(self) -> None:
+        """Give connections on which nothing was asked yet a moment for it."""
+        async with asyncio.TaskGroup() as group:
+            for stream in self.tcp:
+                group.create_task(stream.hear_who_has_come(), name="hear who has come")
 
     async def stop(self) -> None:
         """Close everything, after the replies that are being written have left."""

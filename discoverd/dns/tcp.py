@@ -1,15 +1,17 @@
-"""DNS over TCP (RFC 7766): framed, pipelined, bounded in number, in idleness and in memory."""
+"""DNS over TCP (RFC 7766): framed, pipelined, bounded in number, in idleness, in memory and in time."""
 
 from __future__ import annotations
 
 import asyncio
-import resource
 import time
-from collections import Counter, deque
+from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from discoverd.accepting import settled, stop_accepting
 from discoverd.dns.fastpath import FORMS
 from discoverd.dns.handler import Foreign
+from discoverd.dns.limits import Limits
 from discoverd.dns.message import HEADER_SIZE, OPT_SIZE
 from discoverd.dns.observer import FAST, TCP, clock
 from discoverd.dns.options import IDLE_SECONDS
@@ -22,48 +24,21 @@ if TYPE_CHECKING:
 
     from discoverd.dns.handler import Handler
 
-#: Connections in all and from one address; more than that are closed at once.
-CONNECTIONS_MOST: Final = 4096
-CONNECTIONS_PER_CLIENT: Final = 256
 BACKLOG: Final = 1024
+READ_MOST: Final = 65_536  # octets read at a time
+READ_LITTLE: Final = 512  # the same while the loop is due for other work
 #: Octets of queries that have not come in full or may not be answered yet, in all. Each connection
 #: may send up to 64 KiB for one query; who goes beyond this is closed.
 HELD_MOST: Final = 16 * 1024 * 1024
-#: Octets of replies that wait for a client to read them, above which it is not read any more.
-UNREAD_MOST: Final = 64 * 1024
+UNREAD_MOST: Final = 64 * 1024  # octets that wait for a client, above which it is not read any more
 #: Transfers under way in all: each holds on to the registry as it was at its beginning.
 TRANSFERS_MOST: Final = 8
-#: Seconds of work on transfers before other work of the loop gets its turn.
-TURN_SECONDS: Final = 0.001
-#: Seconds that replies have to leave once the server is told to stop.
+TURN_SECONDS: Final = 0.001  # of work on transfers before other work of the loop gets its turn
+#: Seconds that replies have to leave once the server is told to stop, and that first questions have to come.
 LAST_SECONDS: Final = 1.0
-#: Octets of the largest address record with an owner of its own: 255 + 10 + 16.
-LARGEST_GLUE: Final = 281
+COMING_SECONDS: Final = 1.0
+LARGEST_GLUE: Final = 281  # octets of an address record with an owner of its own: 255 + 10 + 16
 TC_BIT: Final = 0x02  # of octet 2 of the header
-
-
-class Limits:
-    """What all listening sockets of a server share."""
-
-    def __init__(self) -> None:
-        self.connections = self.held = self.transfers = 0
-        self.per_client: Counter[str] = Counter()
-        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        #: Half of the files that this process may open are left for all else.
-        self._most = CONNECTIONS_MOST if files < 0 else min(CONNECTIONS_MOST, files // 2)
-
-    def admit(self, client: str) -> bool:
-        if self.connections >= self._most or self.per_client[client] >= CONNECTIONS_PER_CLIENT:
-            return False
-        self.connections += 1
-        self.per_client[client] += 1
-        return True
-
-    def release(self, client: str) -> None:
-        self.connections -= 1
-        self.per_client[client] -= 1
-        if not self.per_client[client]:
-            del self.per_client[client]
 
 
 class TcpEndpoint:
@@ -80,10 +55,13 @@ class TcpEndpoint:
         self.limits = limits or Limits()
         self.connections: set[Connection] = set()
         self.refused = 0
+        #: What was read last, for as long as it takes to copy it.
+        self.buffer = memoryview(bytearray(READ_MOST))
         #: Those with a transfer under way whose client reads: they take turns.
         self._transferring: deque[Connection] = deque()
         self._server: asyncio.Server | None = None
-        self._emptied = asyncio.Event()
+        #: A connection has gone, or its first question has come.
+        self.moved = asyncio.Event()
 
     async def start(self) -> None:
         """Accept connections; once more after a pause."""
@@ -95,7 +73,7 @@ class TcpEndpoint:
     def pause(self) -> None:
         """Leave new connections to who else accepts them; those that there are stay."""
         if self._server is not None:
-            self._server.close()
+            stop_accepting(self._server)
             self._server = None
 
     def stop_accepting(self) -> None:
@@ -105,6 +83,7 @@ class TcpEndpoint:
     async def stop(self) -> None:
         """Close, once the replies that are being written have left or their time is over."""
         self.stop_accepting()
+        await settled()
         for connection in tuple(self.connections):
             connection.close()
         try:
@@ -112,17 +91,26 @@ class TcpEndpoint:
                 await self._all_gone()
         except TimeoutError:
             for connection in tuple(self.connections):
-                connection.abort()
+                connection.close(at_once=True)
             await self._all_gone()
+
+    async def hear_who_has_come(self) -> None:
+        """Give who has connected, and not asked yet, a moment for it."""
+        await settled()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(COMING_SECONDS):
+                while any(each.has_yet_to_ask for each in self.connections):
+                    self.moved.clear()
+                    await self.moved.wait()
 
     async def _all_gone(self) -> None:
         while self.connections:
-            self._emptied.clear()
-            await self._emptied.wait()
+            self.moved.clear()
+            await self.moved.wait()
 
     def forget(self, connection: Connection) -> None:
         self.connections.discard(connection)
-        self._emptied.set()
+        self.moved.set()
 
     def transfer(self, connection: Connection) -> None:
         """Give a connection its turns until it has nothing to send or its client does not read."""
@@ -141,7 +129,7 @@ class TcpEndpoint:
             asyncio.get_running_loop().call_soon(self._turn)
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One client. Queries are answered as they come; forwarded ones may overtake each other."""
 
     def __init__(self, endpoint: TcpEndpoint) -> None:
@@ -152,7 +140,9 @@ class Connection(asyncio.Protocol):
         #: Replies that are under way elsewhere.
         self._waiting = 0
         self._transfer: Transfer | None = None
-        self._admitted = self._ended = self._unread = self._broken = False
+        self._admitted = self._ended = self._unread = self._broken = self._waits_its_turn = False
+        #: Nothing has come yet.
+        self._silent = True
         self._timer: asyncio.TimerHandle | None = None
 
     # -- what asyncio calls -----------------------------------------------------------------
@@ -164,8 +154,8 @@ class Connection(asyncio.Protocol):
         if not peer or not own:
             transport.abort()  # gone already
             return
-        self._peer, self._own, self._from = peer[0], own[0], peer[:2]
-        if not self._limits.admit(self._peer):
+        self.peer, self._own, self._from = peer[0], own[0], peer[:2]
+        if not self._limits.admit(self.peer):
             self._endpoint.refused += 1
             transport.abort()
             return
@@ -181,10 +171,16 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         if self._admitted:
-            self._limits.release(self._peer)
+            self._limits.forget(self)
+            self._limits.release(self.peer)
             self._endpoint.forget(self)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        buffer = self._endpoint.buffer
+        return buffer[:READ_LITTLE] if self._limits.turns.over() else buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._endpoint.buffer[:nbytes])
         self._answer(self._held + data if self._held else data)
 
     def eof_received(self) -> bool:
@@ -210,8 +206,13 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, data: bytes) -> None:
         """Answer the queries in ``data``; what is incomplete or may not be answered yet is held."""
+        if self._silent:
+            self._silent = False
+            self._endpoint.moved.set()
         parts: list[bytes] = []
-        began, ready = clock(), 0
+        began, ready, turns = clock(), 0, self._limits.turns
+        if turns.over():
+            self._wait_its_turn()
         at, size, left = 0, 0, len(data)
         while left - at >= 2 and not self._blocked():
             end = at + 2 + (data[at] << 8 | data[at + 1])
@@ -224,6 +225,8 @@ class Connection(asyncio.Protocol):
                 ready += 1
             else:
                 reply = self._reply(packet)
+                if left - at >= 2 and turns.over():
+                    self._wait_its_turn()
             if reply is not None:
                 parts += (len(reply).to_bytes(2, "big"), reply)
                 size += len(reply)
@@ -243,7 +246,7 @@ class Connection(asyncio.Protocol):
     def _ready_reply(self, packet: bytes) -> bytes | None:
         """The reply to a question that the fast path keeps in full (see :meth:`Fastpath.reply`)."""
         fastpath = self._handler.fastpath
-        store, form = fastpath.askers.get(self._peer), FORMS.get(packet[2:HEADER_SIZE])
+        store, form = fastpath.askers.get(self.peer), FORMS.get(packet[2:HEADER_SIZE])
         if store is None or form is None:
             return None
         if form < 2:
@@ -255,7 +258,7 @@ class Connection(asyncio.Protocol):
             question, opt = packet[HEADER_SIZE:-OPT_SIZE], known[0]
         ring = store.rings.get(question.lower())
         if ring is None:
-            denial = fastpath.reply(store, packet, self._peer)
+            denial = fastpath.reply(store, packet, self.peer)
             if denial is None:
                 return None
             fastpath.hits.streamed[store.denials[question[-4:-2].lower()]] += 1
@@ -279,9 +282,9 @@ class Connection(asyncio.Protocol):
             self._broken = bool(packet)  # an empty frame is nothing at all
             return None
         handler = self._handler
-        store = handler.fastpath.askers.get(self._peer) or handler.place(self._peer, self._own)
+        store = handler.fastpath.askers.get(self.peer) or handler.place(self.peer, self._own)
         began = clock()
-        reply = handler.handle_stream(packet, store, self._own, self._peer)
+        reply = handler.handle_stream(packet, store, self._own, self.peer)
         if isinstance(reply, Foreign):
             self._waiting += 1
             seen = handler.observer.later(TCP, store, self._from, began)
@@ -335,7 +338,21 @@ class Connection(asyncio.Protocol):
 
     def _blocked(self) -> bool:
         """Whether no further query is to be answered now."""
-        return self._unread or self._broken or self._transfer is not None or self._transport.is_closing()
+        waits = self._unread or self._waits_its_turn or self._transfer is not None or self._broken
+        return waits or self._transport.is_closing()
+
+    def _wait_its_turn(self) -> None:
+        """Let others go first: the rest is answered, and read, when there is time again."""
+        if not self._waits_its_turn:
+            self._waits_its_turn = True
+            self._transport.pause_reading()
+            self._limits.turns.wait(self._has_its_turn)
+
+    def _has_its_turn(self) -> None:
+        self._waits_its_turn = False
+        if not self._blocked():
+            self._go_on()
+        self._endpoint.moved.set()
 
     def _go_on(self) -> None:
         if self._held:
@@ -348,20 +365,29 @@ class Connection(asyncio.Protocol):
         self._limits.held += len(data) - len(self._held)
         self._held = data
         if data and self._limits.held > HELD_MOST:
-            self.abort()
+            self.close(at_once=True)
 
-    def close(self) -> None:
-        self._transport.close()
-
-    def abort(self) -> None:
-        self._transport.abort()
+    def close(self, *, at_once: bool = False) -> None:
+        self._transport.abort() if at_once else self._transport.close()
 
     def _close_when_done(self) -> None:
-        if self._ended and not self._waiting and self._transfer is None:
+        if self._ended and not self._waiting and self._transfer is None and not self._waits_its_turn:
             self._transport.close()
 
     def _note_progress(self) -> None:
         self._last = asyncio.get_running_loop().time()
+        self._limits.progressed(self)
+
+    @property
+    def has_yet_to_ask(self) -> bool:
+        """Whether its first question is still on its way, or the next ones wait for their turn."""
+        return self._silent or self._waits_its_turn
+
+    @property
+    def idle(self) -> float:
+        """Seconds since the last progress; none while others work on its questions."""
+        working = self._waiting or self._transfer is not None
+        return 0.0 if working else asyncio.get_running_loop().time() - self._last
 
     def _check_idle(self) -> None:
         """Only whole queries, and replies that are read, keep a connection alive."""
@@ -369,6 +395,6 @@ class Connection(asyncio.Protocol):
         working = self._waiting or (self._transfer is not None and not self._unread)
         left = IDLE_SECONDS if working else self._last + IDLE_SECONDS - loop.time()
         if left <= 0:
-            self.abort()
+            self.close(at_once=True)
         else:
             self._timer = loop.call_later(left, self._check_idle)

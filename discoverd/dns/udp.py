@@ -18,26 +18,21 @@ from discoverd.dns.handler import Foreign
 from discoverd.dns.hits import UNCOUNTED
 from discoverd.dns.mmsg import CONTROL_SLOT, ID_AT, ID_SIZE, KEYED, NAME_SLOT, OVERFLOW, PLACE, QUERY_AT, SLOT
 from discoverd.dns.observer import UDP, clock
+from discoverd.dns.overload import Load
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping, Sequence
 
     from discoverd.dns.handler import Handler
-    from discoverd.dns.store import Store
 
     Forward = Callable[[Foreign, Callable[[bytes], None]], None]
 
-#: Datagrams taken in one go before other work of the loop gets its turn.
-ROUND: Final = 1024
 #: Octets of the largest query that is read; anything longer is no question.
 LARGEST_QUERY: Final = 4096
 #: Socket buffers in octets: a burst of some thousand queries waits instead of being lost.
 BUFFER: Final = 4 * 1024 * 1024
 
-#: linux/socket.h, linux/sock_diag.h: eight numbers on memory, then the drops.
-SO_MEMINFO: Final = 55
-MEMINFO: Final = struct.Struct("=9I")
 #: ip(7); the socket module has had it since Python 3.14 only.
 IP_PKTINFO: Final = 8
 _IN_PKTINFO: Final = struct.Struct("@i4s4s")
@@ -82,15 +77,6 @@ def prepare(sock: socket.socket, host: str) -> None:
         sock.setsockopt(level, option, 1)
 
 
-def lost(sock: socket.socket) -> int:
-    """Datagrams that the kernel had no room for in a socket's buffer; 0 where it does not say."""
-    try:
-        told = sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size)
-    except OSError:
-        return 0
-    return int(MEMINFO.unpack(told)[-1]) if len(told) == MEMINFO.size else 0
-
-
 def is_wildcard(host: str) -> bool:
     return host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
@@ -112,6 +98,7 @@ class UdpEndpoint:
         self.sock, self._handler, self._forward = sock, handler, forward
         self._bound = None if is_wildcard(sock.getsockname()[0]) else str(sock.getsockname()[0])
         self.fast = self.slow = self.dropped = 0
+        self.load = Load(sock)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.add_reader(self.sock.fileno(), self.drain)
@@ -125,17 +112,22 @@ class UdpEndpoint:
         self.sock.close()
 
     def drain(self) -> None:
-        """Answer what is there, up to ROUND datagrams."""
-        for _ in range(ROUND):
+        """Answer what is there, for as long as a turn lasts."""
+        end = self.load.begin()
+        count = 0
+        while (now := clock()) < end:
+            count += 1
             try:
                 packet, ancillary, _flags, peer = self.sock.recvmsg(LARGEST_QUERY, _ANCILLARY_SPACE)
             except (BlockingIOError, InterruptedError):
+                self.load.emptied()
                 return
             except OSError:
                 continue  # an ICMP error of an earlier reply; the next read goes on
             reply = self._answer(packet, peer, ancillary)
             if reply is not None:
                 self._send(packet[:2] + reply, ancillary, peer)
+        self.load.left_over(now, count)
 
     def _answer(self, packet: bytes, peer: Peer, ancillary: Ancillary) -> bytes | None:
         """The reply behind its id: by a ring, else by the handler."""
@@ -146,6 +138,9 @@ class UdpEndpoint:
             if reply is not None:
                 self.fast += 1
                 return reply
+        if self.load.shedding and not self.load.admits(peer[0]):
+            self.slow += 1
+            return None
         return self._answer_slowly(packet, peer, ancillary)
 
     def _answer_slowly(self, packet: bytes, peer: Peer, ancillary: Ancillary) -> bytes | None:
@@ -188,11 +183,19 @@ class BatchedEndpoint(UdpEndpoint):
         self._hits = handler.fastpath.hits
 
     def drain(self) -> None:
-        for _ in range(ROUND // mmsg.BATCH):
+        end = self.load.begin()
+        count = 0
+        while True:
             taken = self._batch.receive()
+            count += taken
             if taken:
                 self._answer_batch(taken)
             if taken < mmsg.BATCH:
+                if self.load.since:
+                    self.load.emptied()
+                return
+            if (now := clock()) >= end:
+                self.load.left_over(now, count)
                 return
 
     def _answer_batch(self, count: int) -> None:
@@ -239,26 +242,29 @@ class BatchedEndpoint(UdpEndpoint):
         if not missed:
             return ()
         queries = [self._query(keys[i], lengths[i], i) for i in missed]
-        return self._put_together(replies, missed, queries, [fastpath.placed.get(askers[i]) for i in missed])
+        return self._put_together(replies, missed, queries, askers)
 
     def _put_together(
         self,
         replies: list[bytes],
         missed: list[int],
         queries: list[bytes],
-        placed: list[tuple[Store, str] | None],
+        askers: Sequence[int | bytes],
     ) -> list[int]:
         """Answer queries that nothing is ready for; returns which of the datagrams get no reply now."""
-        answers = self._handler.fastpath.vary(queries, placed)
+        fastpath = self._handler.fastpath
+        answers = fastpath.vary(queries, [fastpath.placed.get(askers[i]) for i in missed])
         slow = answers.count(None)
         self.fast += len(answers) - slow
         if slow:  # only now is it worth knowing who asked, and where
+            load, shed = self.load, self.load.shed
             answers = [
                 self._answer_slowly(self._id(i) + query, self._peer(i), self._ancillary(i))
-                if answer is None
+                if answer is None and (not load.shedding or load.admits(askers[i]))
                 else answer
                 for i, query, answer in zip(missed, queries, answers, strict=True)
             ]
+            self.slow += load.shed - shed
         # they are laid out one after the other, and sent from there
         octets = [answer or b"" for answer in answers]
         whole = b"".join(octets)

@@ -75,6 +75,8 @@ class LeaseSource:
         Without a ledger registrations last as long as the process.
         """
         self._ledger = ledger
+        self._held.clear()
+        self._deadlines.clear()
         for ident, body in (ledger.load() if ledger else {}).items():
             try:
                 self._hold(parse(ident, json.loads(body)))
@@ -124,6 +126,12 @@ class LeaseSource:
                 await asyncio.wait_for(self._sooner.wait(), self._wakes_at - now)
             except TimeoutError:
                 continue
+
+    async def let_go(self) -> None:
+        """Write what is to be written, and leave the disk to another process; then :meth:`load` again."""
+        ledger, self._ledger = self._ledger, None
+        if ledger is not None:
+            await asyncio.get_running_loop().run_in_executor(self._writer, ledger.close)
 
     async def close(self) -> None:
         """Write what is still to be written, and let go of the disk."""

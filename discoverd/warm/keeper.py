@@ -55,12 +55,16 @@ class Keeper:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._trouble = ""
         self._busy = asyncio.Lock()
+        self._closed = False
         registry.subscribe(self._changed)
         catalog.subscribe(self._catalog_changed)
 
-    async def begin(self, source: Followed, writer: Writer) -> None:
-        """Follow a source from now on, with what is kept of it for a beginning."""
+    async def begin(self, source: Followed, writer: Writer, *, begun: bool = False) -> None:
+        """Follow a source from now on, with what is kept of it for a beginning unless it has ``begun``."""
         self._followed[source.name] = source
+        if begun:
+            self._note([source.name])
+            return
         try:
             found = await in_thread(lambda: files.read(self._folder, source, self._most))
             if found is not None:
@@ -92,8 +96,13 @@ class Keeper:
             await self._write_all()
             await asyncio.sleep((time.monotonic() - began) * SHARE)
 
+    def go_on(self) -> None:
+        """Write again, after :meth:`close`."""
+        self._closed = False
+        self._note(self._followed)
+
     async def close(self) -> None:
-        """Write what is still to be written, if the disk takes it in time."""
+        """Write what is still to be written, if the disk takes it in time, and nothing more."""
         for timer in self._timers.values():
             timer.cancel()
         try:
@@ -101,6 +110,7 @@ class Keeper:
                 await self._write_all()
         except TimeoutError:
             log.warning("%s: the disk does not answer, the last changes are not kept", self._folder)
+        self._closed = True
 
     # -- giving back ------------------------------------------------------------------------
 
@@ -165,6 +175,8 @@ class Keeper:
     async def _write_all(self) -> None:
         """Write what has changed; say of the rest that it is as it was."""
         async with self._busy:
+            if self._closed:
+                return
             self._woken.clear()
             dirty, self._dirty = self._dirty, set()
             for name in [n for n in self._followed if n in self._in_step]:

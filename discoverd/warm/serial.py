@@ -37,6 +37,7 @@ class SerialKeeper:
         self._registry, self._path = registry, path
         self._written = 0
         self._trouble = ""
+        self._closed = False
 
     def begin(self) -> None:
         """Go on from what is kept; what cannot be read is said, and not used."""
@@ -53,12 +54,20 @@ class SerialKeeper:
         """Write a number ahead of the serial whenever it comes near the last one, until cancelled."""
         while True:
             serial = self._registry.serial
-            if serial > time.time() and serial + AHEAD // 2 > self._written:
+            if not self._closed and serial > time.time() and serial + AHEAD // 2 > self._written:
                 await self._write(serial + AHEAD)
             await asyncio.sleep(LOOK)
 
+    def go_on(self) -> None:
+        """Go on from what is kept by now, after :meth:`close`."""
+        self._closed = False
+        self.begin()
+
     async def close(self) -> None:
-        """Write the number itself, where one was written before or the clock would not do."""
+        """Write the number itself, where one was written before or the clock would not do; nothing more."""
+        if self._closed:
+            return
+        self._closed = True
         serial = self._registry.serial
         if self._written > time.time() or serial > time.time():
             try:

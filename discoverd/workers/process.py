@@ -154,7 +154,9 @@ class Worker:
         """Answer what has come, and close."""
         if self._server is not None:
             await self._server.stop_accepting()
-            await self.answering.forwarding.finish(LAST_ANSWERS_SECONDS)
+            async with asyncio.TaskGroup() as group:
+                spawn(group, "hear who has come", self._server.hear_who_has_come())
+                await self.answering.forwarding.finish(LAST_ANSWERS_SECONDS)
             await self._server.stop()
             await self.answering.close()
 

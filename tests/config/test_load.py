@@ -214,7 +214,7 @@ GIVEN = {
     "listen": "127.0.0.1:99", "domain": "example", "ttl": "99", "docker": "tcp://10.9.9.9:2375",
     "consul": "http://10.9.9.9:8500", "upstream": "10.9.9.9", "allow_recursion": "10.9.0.0/16",
     "http": "127.0.0.1:99", "state_dir": "/nine", "workers": "9", "scope": "strict", "log_level": "error",
-    "log_format": "json",
+    "log_format": "json", "take_over": "true",
 }  # fmt: skip
 
 

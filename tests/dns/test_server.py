@@ -30,15 +30,15 @@ def test_any_port_is_one_port_for_both(host: str) -> None:
 def test_any_port_is_found_where_udp_and_tcp_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     """A port that is free for UDP and taken for TCP is tried once and left."""
     taken: list[int] = []
-    bind_tcp = dns_server._bind_tcp
+    bind_tcp = dns_server.bind_tcp
 
-    def twice_taken(family: int, host: str, port: int) -> socket.socket:
+    def twice_taken(host: str, port: int) -> socket.socket:
         if len(taken) < 2:
             taken.append(port)
             raise OSError(errno.EADDRINUSE, "taken")
-        return bind_tcp(family, host, port)
+        return bind_tcp(host, port)
 
-    monkeypatch.setattr(dns_server, "_bind_tcp", twice_taken)
+    monkeypatch.setattr(dns_server, "bind_tcp", twice_taken)
     listener = bind("127.0.0.1", 0)
     listener.close()
     assert len(taken) == 2

@@ -14,9 +14,10 @@ import dns.message
 import dns.rcode
 import pytest
 
+from discoverd.dns import limits as limits_of
 from discoverd.dns import tcp
+from discoverd.dns.limits import Limits
 from discoverd.dns.message import SERVFAIL, bare
-from discoverd.dns.tcp import Limits
 from tests.dns.serving import framed, instance, options, query, records, serving
 from tests.wait import until_async
 
@@ -406,7 +407,7 @@ async def test_who_reads_late_gets_everything(server: Serving) -> None:
 async def test_one_client_cannot_take_all_connections(
     server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tcp, "CONNECTIONS_PER_CLIENT", 3)
+    monkeypatch.setattr(limits_of, "CONNECTIONS_PER_CLIENT", 3)
     streams = [await server.connect() for _ in range(3)]
     for stream in streams:
         assert await works(stream)
@@ -427,7 +428,7 @@ async def test_one_client_cannot_take_all_connections(
 
 async def test_connections_are_limited_in_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over all listening sockets together."""
-    monkeypatch.setattr(tcp, "CONNECTIONS_MOST", 2)
+    monkeypatch.setattr(limits_of, "CONNECTIONS_MOST", 2)
     async with serving(tmp_path, listen=["127.0.0.1:0", "127.0.0.2:0"]) as server:
         server.publish(instance("web", "192.0.2.1"))
         first, second = server.app.listeners

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from discoverd.dns import tcp
+from discoverd.dns import overload, tcp
 from discoverd.dns.message import HEADER_SIZE
 from discoverd.dns.tcp import Connection, TcpEndpoint
 from tests.dns.serving import framed
@@ -63,13 +64,43 @@ def frames(octets: bytes) -> list[bytes]:
     return found
 
 
-async def converse(pieces: list[bytes], *, stops: frozenset[int] = frozenset()) -> tuple[bytes, bool]:
+class Turns(overload.Turns):
+    """Whose turns are over at random."""
+
+    def __init__(self, seed: int | None) -> None:
+        super().__init__()
+        self._random = None if seed is None else Random(seed)
+
+    def over(self) -> bool:
+        return self._random is not None and self._random.random() < 0.5
+
+    def all(self) -> None:
+        while self._waiting:
+            self._waiting.popleft()()
+
+
+def feed(connection: Connection, piece: bytes, turns: Turns) -> None:
+    """As the event loop does: as much at a time as there is room for."""
+    while piece and not connection._transport.is_closing():
+        room = connection.get_buffer(-1)
+        some = piece[: len(room)]
+        room[: len(some)] = some
+        connection.buffer_updated(len(some))
+        turns.all()
+        piece = piece[len(some) :]
+
+
+async def converse(
+    pieces: list[bytes], *, stops: frozenset[int] = frozenset(), turns: int | None = None
+) -> tuple[bytes, bool]:
     """What is written for these pieces, and whether the connection is closed then.
 
-    Before the pieces in ``stops`` the client stops reading, and reads again at the end.
+    Before the pieces in ``stops`` the client stops reading, and reads again at the end. ``turns`` decides
+    when the loop has other work.
     """
     with socket.socket() as sock:
         endpoint = TcpEndpoint(sock, SUBJECT.handler, lambda _foreign, _send: None)
+        endpoint.limits.turns = shared = Turns(turns)
         connection, transport = Connection(endpoint), Transport()
         connection.connection_made(transport)
         waiting: list[bytes] = []
@@ -81,13 +112,13 @@ async def converse(pieces: list[bytes], *, stops: frozenset[int] = frozenset()) 
             if transport.paused:
                 waiting.append(piece)  # the kernel keeps it
             else:
-                connection.data_received(piece)
+                feed(connection, piece, shared)
         if stops and not transport.closing:
             connection.resume_writing()
+            shared.all()
             assert not transport.paused or transport.closing
             for piece in waiting:
-                if not transport.closing:
-                    connection.data_received(piece)
+                feed(connection, piece, shared)
         connection.connection_lost(None)
         assert endpoint.limits.held == endpoint.limits.connections == 0
         return transport.written, transport.closing
@@ -107,13 +138,14 @@ plain = queries().filter(lambda packet: b"\0\xfb\0\1" not in packet and b"\0\xfc
     st.binary(max_size=5),
     st.lists(st.integers(0, 10_000), max_size=30),
     st.frozensets(st.integers(0, 30), max_size=2),
+    st.none() | st.integers(0, 1000),
 )
 def test_pieces_make_no_difference(
-    packets: list[bytes], rest: bytes, places: list[int], stops: frozenset[int]
+    packets: list[bytes], rest: bytes, places: list[int], stops: frozenset[int], turns: int | None
 ) -> None:
     octets = b"".join(map(framed, packets)) + rest
     whole, closed = asyncio.run(converse([octets]))
-    in_pieces, closed_too = asyncio.run(converse(cut(octets, places), stops=stops))
+    in_pieces, closed_too = asyncio.run(converse(cut(octets, places), stops=stops, turns=turns))
     assert closed == closed_too
     # the order of records rotates
     assert [r[:12] for r in frames(whole)] == [r[:12] for r in frames(in_pieces)]
@@ -121,9 +153,9 @@ def test_pieces_make_no_difference(
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(plain, max_size=8))
-def test_every_query_gets_its_reply_in_turn(packets: list[bytes]) -> None:
-    written, closed = asyncio.run(converse([b"".join(map(framed, packets))]))
+@given(st.lists(plain, max_size=8), st.none() | st.integers(0, 1000))
+def test_every_query_gets_its_reply_in_turn(packets: list[bytes], turns: int | None) -> None:
+    written, closed = asyncio.run(converse([b"".join(map(framed, packets))], turns=turns))
     replies = frames(written)
     assert len(replies) == len(packets)
     assert not closed

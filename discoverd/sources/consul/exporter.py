@@ -47,7 +47,7 @@ class Exporter:
         self, client: Client, host: ThisHost, owner: Owner, detail: dict[str, int | str], *, leave: bool
     ) -> None:
         """``leave``: take everything back at the end."""
-        self._client, self._host, self._owner, self._detail, self._leave = client, host, owner, detail, leave
+        self._client, self._host, self._owner, self._detail, self.leave = client, host, owner, detail, leave
         self._known: dict[str, Registration] = {}
         #: Registrations that the agent would not take, and until when they are not offered again.
         self._refused: dict[Registration, float] = {}
@@ -69,7 +69,7 @@ class Exporter:
                     await asyncio.sleep(30 if denied else 0.1 + retry.failed())
         finally:
             stop()
-            if self._leave:
+            if self.leave:
                 await self._take_all_back()
 
     async def _settle(self) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from discoverd.catalog import Catalog, Fetched, Lookup
     from discoverd.sources.base import Sink
-    from discoverd.sources.consul.exporter import ThisHost
+    from discoverd.sources.consul.exporter import Exporter, ThisHost
     from discoverd.sources.consul.link import Identity, Link
     from discoverd.sources.consul.lookups import Lookups
     from discoverd.sources.consul.settings import ConsulSettings
@@ -58,6 +58,14 @@ class ConsulSource:
         #: What the exporter wants shown beside the status.
         self._detail: dict[str, int | str] = {}
         self._lookups: Lookups | None = None
+        self._exporter: Exporter | None = None
+        self._stays = False
+
+    def stay(self) -> None:
+        """Leave what is registered in its place at the end: another process looks after it."""
+        self._stays = True
+        if self._exporter is not None:
+            self._exporter.leave = False
 
     async def look_up(self, lookup: Lookup) -> Fetched:
         """Ask the agent what is not followed. Raises ConsulError."""
@@ -107,7 +115,9 @@ class ConsulSource:
 
         settings = self._settings
         owner = Owner(exporter, containers=settings.export_address == "container")
-        await Exporter(link.control, host, owner, self._detail, leave=settings.deregister_on_stop).run()
+        leave = settings.deregister_on_stop and not self._stays
+        self._exporter = Exporter(link.control, host, owner, self._detail, leave=leave)
+        await self._exporter.run()
 
     async def _identity(self, link: Link) -> Identity:
         """Who the agent is, once it says so; the first trouble and each different one is logged."""
