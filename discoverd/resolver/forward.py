@@ -9,19 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
 
 from discoverd.resolver.upstreams import Server, Upstream
-from discoverd.resolver.upstreams.pending import ALL_SECONDS, Pending
+from discoverd.resolver.upstreams.pending import ALL_SECONDS, NEVER, Pending
 from discoverd.resolver.upstreams.probe import Probe
 from discoverd.resolver.upstreams.query import HOPS_MOST, MARK_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from discoverd.resolver.upstreams.pending import Asker
     from discoverd.resolver.upstreams.query import Asked
 
-__all__ = ["ALL_SECONDS", "Forwarder", "Settled", "Upstream"]
+__all__ = ["ALL_SECONDS", "Forwarder", "Upstream"]
 
 log = logging.getLogger("discoverd.forward")
 
@@ -32,12 +34,6 @@ WAITING_MOST: Final = 4000
 #: Seconds between two looks at what is overdue, and between two rounds of housekeeping.
 SWEEP_SECONDS: Final = 0.05
 TICK_SECONDS: Final = 1.0
-
-
-class Settled(Protocol):
-    """Told of the end of a question: what was read of the reply, or None and why."""
-
-    def __call__(self, pending: Pending, reply: Any, why: str, /) -> None: ...
 
 
 class Forwarder:
@@ -56,7 +52,7 @@ class Forwarder:
         self.upstreams, self.zones = tuple(upstreams), {k: tuple(v) for k, v in zones.items()}
         self.identity = identity or secrets.token_bytes(MARK_SIZE - 2)
         each = dict.fromkeys((*self.upstreams, *(s for servers in self.zones.values() for s in servers)))
-        self.known = {upstream: Server(upstream, number) for number, upstream in enumerate(each)}
+        self.known = {u: Server(u, self.identity + n.to_bytes(2, "big")) for n, u in enumerate(each)}
         self._default = [self.known[upstream] for upstream in self.upstreams]
         self._zones = {zone: [self.known[u] for u in servers] for zone, servers in self.zones.items()}
         self.in_flight: dict[bytes, Pending] = {}
@@ -83,24 +79,14 @@ class Forwarder:
         """Whether a zone was configured for this name or one above it."""
         return any(name == zone or name.endswith("." + zone) for zone in self.zones)
 
-    def all_down(self, name: str) -> bool:
-        """Whether nobody can be expected to answer for a name."""
-        return all(server.down for server in self.servers(name))
-
     # -- asking ---------------------------------------------------------------------------
 
     def ask(
-        self,
-        key: bytes,
-        asked: Asked,
-        waiter: object,
-        read: Callable[[bytes], object],
-        settled: Settled,
-    ) -> str:
-        """Ask, or wait along with who has asked the same (``key``); ``settled`` gets all ``waiters``.
+        self, key: bytes, asked: Asked, servers: Sequence[Server], waiter: object, asker: Asker
+    ) -> str | Pending:
+        """Ask one of ``servers``, or let ``waiter`` wait along with who has asked the same (``key``).
 
-        ``read`` makes something of a reply, or raises ValueError. Returns why nothing is asked, empty
-        where something is.
+        ``asker`` is told of the end. Returns what is under way, or why nothing is asked.
         """
         pending = self.in_flight.get(key)
         if pending is not None:
@@ -108,37 +94,33 @@ class Forwarder:
                 self.rejected += 1
                 return f"{self.waiting} askers wait already"
             self._join(pending, waiter)
-            return ""
-        servers = self.servers(asked.name)
+            return pending
         if not servers:
             return "no upstream server is configured"
         if len(self.in_flight) >= IN_FLIGHT_MOST:
             self.rejected += 1
             return f"{len(self.in_flight)} questions are under way already"
-
-        def done(pending: Pending, reply: object, why: str) -> None:
-            self._end(key, settled, pending, reply, why)
-
-        pending = Pending(asked, servers, self.identity, read, done)
-        self.in_flight[key] = pending
+        pending = self.in_flight[key] = Pending(key, asked, servers, asker, self._end)
         self._join(pending, waiter)
-        self._sweep_later()
-        self._tick_later()
+        if not self._sweeping:
+            self._sweep_later()
+        if not self._ticking:
+            self._tick_later()
         pending.begin()
-        return ""
+        return pending
 
     def _join(self, pending: Pending, waiter: object) -> None:
         if waiter is not None:
             self.waiting += 1
             pending.waiters.append(waiter)
 
-    def _end(self, key: bytes, settled: Settled, pending: Pending, reply: object, why: str) -> None:
-        self.in_flight.pop(key, None)
+    def _end(self, pending: Pending, read: Any, why: str) -> None:
+        self.in_flight.pop(pending.key, None)
         self.waiting -= len(pending.waiters)
         if pending.overdue and len(pending.waiters) > 1:
             # the same question from several askers, and silence: it may have been our own that came back
             self._suspect(pending)
-        settled(pending, reply, why)
+        pending.asker.settled(pending, read, why)
         if not self.in_flight:
             if self._finished is not None:
                 self._finished.set()
@@ -146,15 +128,17 @@ class Forwarder:
                 self.close()
 
     def _sweep_later(self) -> None:
-        if not self._sweeping:
-            self._sweeping = True
-            asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+        self._sweeping = True
+        asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
 
     def _sweep(self) -> None:
         """One look at all that is overdue costs less than a timer for each question."""
         self._sweeping = False
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         for pending in list(self.in_flight.values()):
+            if pending.patience_ends <= now:
+                pending.patience_ends = NEVER
+                pending.asker.impatient(pending)
             if pending.due <= now:
                 pending.late(now)
         if self.in_flight:
@@ -167,11 +151,10 @@ class Forwarder:
         marks = [hops[at : at + MARK_SIZE] for at in range(0, len(hops), MARK_SIZE)]
         for mark in marks:
             if mark.startswith(self.identity):
-                number = int.from_bytes(mark[-2:], "big")
-                server = next((s for s in self.known.values() if s.number == number), None)
+                server = next((s for s in self.known.values() if s.mark == mark), None)
                 if server is not None:
                     self.loops += 1
-                    server.loop_found(name, asyncio.get_running_loop().time(), remember=False)
+                    server.loop_found(name, monotonic(), remember=False)
                     pending = self.in_flight.get(key)
                     if pending is not None:
                         pending.give_up(server)
@@ -189,17 +172,17 @@ class Forwarder:
             return False
         probe.came_back = True
         self.loops += 1
-        probe.server.loop_found(rest, asyncio.get_running_loop().time(), remember=True)
+        probe.server.loop_found(rest, monotonic(), remember=True)
         return True
 
     def _suspect(self, pending: Pending) -> None:
         """Find out whether servers that were silent ask us back, under names that nobody else can know."""
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         for server in pending.silent():
             if all(probe.server is not server for probe in self._probes.values()):
-                probe = Probe(server, pending.name, now)
+                probe = Probe(server, pending.asked.name, now)
                 self._probes[probe.label] = probe
-                probe.send(self.identity)
+                probe.send()
         self._tick_later()
 
     # -- housekeeping -----------------------------------------------------------------------
@@ -212,7 +195,7 @@ class Forwarder:
     def _tick(self) -> None:
         """Close what is old, ask those that are down whether they are back; ends when all is quiet."""
         self._ticking = False
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         busy = bool(self.in_flight)
         for probe in list(self._probes.values()):
             if probe.over(now):
@@ -222,7 +205,7 @@ class Forwarder:
                 server.put_off(now)
                 probe = Probe(server, "", now)
                 self._probes[probe.label] = probe
-                probe.send(self.identity)
+                probe.send()
             busy = server.ports.tidy() or server.down or busy
         if busy or self._probes:
             self._tick_later()

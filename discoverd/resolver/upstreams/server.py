@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from discoverd.resolver.upstreams.query import edns, head
 from discoverd.resolver.upstreams.stream import Stream
 from discoverd.resolver.upstreams.udp import Ports
 
 if TYPE_CHECKING:
+    from discoverd.resolver.upstreams.query import Asked
     from discoverd.resolver.upstreams.upstream import Upstream
 
 log = logging.getLogger("discoverd.forward")
@@ -30,10 +32,12 @@ PATIENCE_LEAST, PATIENCE_MOST = 0.4, 1.2
 
 
 class Server:
-    """A name server that is asked. ``number`` tells it apart in the marks of queries."""
+    """A name server that is asked. ``mark`` is what its queries carry, and tells it apart from others."""
 
-    def __init__(self, upstream: Upstream, number: int) -> None:
-        self.upstream, self.number = upstream, number
+    def __init__(self, upstream: Upstream, mark: bytes) -> None:
+        self.upstream, self.mark = upstream, mark
+        #: The OPT records of queries that came without marks, by DO.
+        self._opt = tuple(edns(mark, do=do) for do in (False, True))
         self.ports, self.stream = Ports(upstream.host, upstream.port), Stream(upstream)
         #: Smoothed round trip in seconds; 0 where it was never asked, so that it is soon.
         self.rtt = 0.0
@@ -50,12 +54,24 @@ class Server:
     def __str__(self) -> str:
         return str(self.upstream)
 
+    def query(self, asked: Asked) -> bytes:
+        """What it is asked, without an id."""
+        if not self.edns:
+            return asked.plain()
+        if asked.hops:
+            return asked.query(self.mark)
+        return head(asked.flags, additional=1) + asked.question + self._opt[asked.do]
+
     def cost(self) -> tuple[bool, float]:
         """Servers are asked in the order of this."""
         return self.down, self.rtt
 
     def patience(self) -> float:
-        return min(PATIENCE_MOST, max(PATIENCE_LEAST, 4 * self.rtt)) if self.rtt else PATIENCE_MOST
+        """Seconds to wait for its reply."""
+        wanted = 4 * self.rtt or PATIENCE_MOST
+        if wanted < PATIENCE_LEAST:
+            return PATIENCE_LEAST
+        return wanted if wanted < PATIENCE_MOST else PATIENCE_MOST
 
     def passed_over(self) -> None:
         self.rtt *= FORGIVING

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import selectors
 import socket
-import time
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from discoverd.resolver.upstreams.query import TC, matches
@@ -30,9 +31,9 @@ LARGEST: Final = 4096
 class Port:
     """One connected socket. ``stray`` counts what came that nobody had asked for."""
 
-    __slots__ = ("_loop", "_sock", "born", "retired", "stray", "uses", "waiting")
+    __slots__ = ("_inbox", "_recv", "_sock", "born", "retired", "stray", "uses", "waiting")
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, inbox: Inbox) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
@@ -40,9 +41,9 @@ class Port:
         except OSError:
             self._sock.close()
             raise
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._sock.fileno(), self._read)
-        self.born, self.uses, self.stray, self.retired = time.monotonic(), 0, 0, False
+        self._inbox, self._recv = inbox, self._sock.recv
+        inbox.add(self._sock, self)
+        self.born, self.uses, self.stray, self.retired = monotonic(), 0, 0, False
         self.waiting: dict[bytes, Attempt] = {}
 
     def send(self, ident: bytes, query: bytes, attempt: Attempt) -> None:
@@ -52,7 +53,7 @@ class Port:
         self.uses += 1
 
     def close(self) -> None:
-        self._loop.remove_reader(self._sock.fileno())
+        self._inbox.remove(self._sock)
         self._sock.close()
 
     def retire(self) -> None:
@@ -65,10 +66,11 @@ class Port:
         if self.waiting.pop(ident, None) is not None and self.retired and not self.waiting:
             self.close()
 
-    def _read(self) -> None:
+    def read(self) -> None:
+        """Take in what is there."""
         while self._sock.fileno() >= 0:
             try:
-                reply = self._sock.recv(LARGEST)
+                reply = self._recv(LARGEST)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:  # an ICMP message: nobody is there
@@ -81,7 +83,9 @@ class Port:
                 continue
             if len(reply) == LARGEST:
                 reply = reply[:2] + bytes((reply[2] | TC,)) + reply[3:]
-            self.forget(ident)
+            del self.waiting[ident]
+            if self.retired and not self.waiting:
+                self.close()
             attempt.replied(reply)
 
     def _fail(self, why: str) -> None:
@@ -93,11 +97,43 @@ class Port:
             attempt.failed(why)
 
 
+class Inbox:
+    """Reads all sockets in one turn of the event loop: a callback of its own for each cost more than
+    reading it.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._selector: selectors.BaseSelector | None = None
+
+    def add(self, sock: socket.socket, port: Port) -> None:
+        if self._selector is None:
+            self._selector = selectors.DefaultSelector()
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._selector, self._read)
+        self._selector.register(sock, selectors.EVENT_READ, port)
+
+    def remove(self, sock: socket.socket) -> None:
+        assert self._selector is not None
+        self._selector.unregister(sock)
+        if not self._selector.get_map():
+            assert self._loop is not None
+            self._loop.remove_reader(self._selector)
+            self._selector.close()
+            self._selector = None
+
+    def _read(self) -> None:
+        assert self._selector is not None
+        for key, _ in self._selector.select(0):
+            key.data.read()
+
+
 class Ports:
     """The sockets towards one server."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
+        self._inbox = Inbox()
         self._ports: list[Port | None] = [None] * SOCKETS
         self._retired: list[Port] = []
 
@@ -106,7 +142,7 @@ class Ports:
         drawn = os.urandom(3)
         ident, slot = drawn[:2], drawn[2] % SOCKETS
         port = self._ports[slot]
-        if port is None or port.uses >= USES or time.monotonic() - port.born > LIFE_SECONDS:
+        if port is None or port.uses >= USES or monotonic() - port.born > LIFE_SECONDS:
             port = self._fresh(slot)
         while ident in port.waiting:
             ident = os.urandom(2)
@@ -114,7 +150,7 @@ class Ports:
         return port, ident
 
     def _fresh(self, slot: int) -> Port:
-        made = Port(self._host, self._port)
+        made = Port(self._host, self._port, self._inbox)
         self._retire(slot)
         self._ports[slot] = made
         return made
@@ -128,7 +164,7 @@ class Ports:
 
     def tidy(self) -> bool:
         """Close what is old; whether any socket is left."""
-        limit = time.monotonic() - LIFE_SECONDS
+        limit = monotonic() - LIFE_SECONDS
         for slot, port in enumerate(self._ports):
             if port is not None and port.born < limit:
                 self._retire(slot)
