@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from discoverd.dns import message, upstreamed, wire
 from discoverd.dns.kept import Kept
 from discoverd.dns.message import MalformedError
+from discoverd.dns.misses import Misses
 from discoverd.resolver import private
 from discoverd.resolver.cache import Cache
 from discoverd.resolver.forward import ALL_SECONDS, Forwarder
@@ -62,11 +63,16 @@ class Forwarding:
     """
 
     def __init__(
-        self, forwarder: Forwarder, look_up: LookUp | None = None, fastpath: Fastpath | None = None
+        self,
+        forwarder: Forwarder,
+        look_up: LookUp | None = None,
+        fastpath: Fastpath | None = None,
+        is_elsewhere: Callable[[str], bool] = lambda _domain: False,
     ) -> None:
         self._forwarder, self._look_up = forwarder, look_up
         self.cache: Cache[Upstreamed] = Cache(ENTRIES_MOST, OCTETS_MOST, variant=VARIANT)
         self.kept = Kept(fastpath, self.cache, self._refresh) if fastpath is not None else None
+        self.misses = Misses(self, fastpath.opts, is_elsewhere) if fastpath is not None else None
         self._tasks: set[asyncio.Task[None]] = set()
         self._told, self._told_since = 0, float("-inf")
         #: Counted along: it bounds all replies.
@@ -86,6 +92,7 @@ class Forwarding:
             return
         self._forwarder = new
         self.flush()
+        self.changed()
         old.retire()
 
     @property
@@ -119,6 +126,11 @@ class Forwarding:
             found["unanswered", str(server)] += server.failed_count
             found["up", str(server)] += not server.down
         return found
+
+    def changed(self) -> None:
+        """The registry has changed, or what is configured: what is known of domains may be wrong."""
+        if self.misses is not None:
+            self.misses.forget()
 
     def flush(self, name: str | None = None) -> int:
         """Forget what is kept of a name and all below it, without one everything; how many answers."""

@@ -137,6 +137,24 @@ class Observer:
 
         return seen
 
+    def saw_forwarded(
+        self,
+        replies: Sequence[bytes],
+        peers: Sequence[bytes],
+        stores: Sequence[Store],
+        began: Sequence[int],
+    ) -> None:
+        """Answers of somebody else to datagrams, given just now; peers as sockaddrs."""
+        now, times, counts = clock(), self.times[FORWARDED], self._answers
+        for reply, store, begun in zip(replies, stores, began, strict=True):
+            times.add(now - begun)
+            counts[UDP, *kind_of(reply), store.place] += 1
+        if self.log is not None and (picked := self.log.pick(len(replies))):
+            wall = time.time_ns()
+            self.log.take([
+                (wall - now + began[i], now - began[i], UDP, peers[i], None, replies[i], True) for i in picked
+            ])
+
     def transfer(self, store: Store, qtype: int) -> None:
         """A transfer of a whole domain has begun."""
         self._answers[TCP, qtype, 0, store.view.place.name.lower()] += 1

@@ -44,7 +44,7 @@ class Store:
     __slots__ = (
         "_foreign",
         "_hits",
-        "_place",
+        "place",
         "denials",
         "exact",
         "may_recurse",
@@ -56,9 +56,9 @@ class Store:
     def __init__(self, view: View, *, may_recurse: bool, hits: Hits) -> None:
         """``hits`` is where what is given out from here is counted."""
         self.view, self.may_recurse = view, may_recurse
-        self._hits, self._place = hits, view.place.name.lower()
+        self._hits, self.place = hits, view.place.name.lower()
         #: By type in wire format, where names that are denied are counted.
-        self.denials = hits.by_type(message.NXDOMAIN, self._place)
+        self.denials = hits.by_type(message.NXDOMAIN, self.place)
         #: Queries behind their ids to where the next reply lies.
         self.exact: dict[bytes, Iterator[bytes]] = {}
         #: Questions in lower case to their rings.
@@ -102,7 +102,7 @@ class Store:
         prepared.queries = (*prepared.queries, query)
 
     def _number(self, question: bytes, rcode: int) -> int:
-        return self._hits.by_type(rcode, self._place)[question[-4:-2]]
+        return self._hits.by_type(rcode, self.place)[question[-4:-2]]
 
     def keep_reply(self, query: bytes, question: bytes, reply: bytes) -> Uses:
         """Keep a reply that does not rotate, in place of one that is kept already."""
