@@ -97,7 +97,7 @@ class Answering:
         #: Before any endpoint is made: which of them serves depends on it.
         self.query_log = QueryLog(choices.query_log) if choices.query_log else None
         self.handler.observer.log = self.query_log
-        self.handler.misses = self.forwarding.misses
+        self.handler.asks = self.forwarding
         self._ask, self._cookies = look_up, cookies
         self.registry.subscribe(self._changed)
         self.catalog.subscribe(self.fastpath.drop)

@@ -52,27 +52,43 @@ class Waiter:
             self.send(reply)
 
     def answer(self, reply: Upstreamed, records: bytes, *, kept: bool = False) -> bytes:
-        """A reply with these records: the question in the asker's letter case, our OPT record; TC and no
-        records where it is larger than may be.
-        """
-        (high, low), (answers, authority, additional), opt = reply.flags, reply.counts, self.opt
-        if reply.extended:
-            if not opt:
-                return self.failure(message.SERVFAIL)  # there is no way to say it
-            opt = opt[:EXTENDED_RCODE] + bytes((reply.extended,)) + opt[EXTENDED_RCODE + 1 :]
-        if len(records) + HEADER_SIZE + len(self.asked) + len(opt) > self.limit:
-            records, answers, authority, additional, high = b"", 0, 0, 0, high | TC
-        if kept:
-            high &= ~AA
-        if opt:
-            additional += 1
-        head = HEAD.pack(self.ident, high, low | RA, 1, answers, authority, additional)
-        return head + self.asked + records + opt
+        """A reply with these records; ``kept`` ones are nobody's own word."""
+        return given(self.ident, self.asked, self.opt, self.limit, reply, records, kept=kept)
 
     def failure(self, rcode: int) -> bytes:
-        """A reply without records. The question was asked with RD, else nobody would be asked."""
-        head = HEAD.pack(self.ident, QR | message.RD >> 8, RA | rcode, 1, 0, 0, bool(self.opt))
-        return head + self.asked + self.opt
+        return failed(self.ident, self.asked, self.opt, rcode)
+
+
+def given(  # noqa: PLR0913, PLR0917 - an object to hold it would be made for each question
+    ident: bytes,
+    asked: bytes,
+    opt: bytes,
+    limit: int,
+    reply: Upstreamed,
+    records: bytes,
+    *,
+    kept: bool = False,
+) -> bytes:
+    """A reply as the asker gets it: the question in its letter case, our OPT record; TC and no records
+    where it is larger than may be.
+    """
+    (high, low), (answers, authority, additional) = reply.flags, reply.counts
+    if reply.extended:
+        if not opt:
+            return failed(ident, asked, opt, message.SERVFAIL)  # there is no way to say it
+        opt = opt[:EXTENDED_RCODE] + bytes((reply.extended,)) + opt[EXTENDED_RCODE + 1 :]
+    if len(records) + HEADER_SIZE + len(asked) + len(opt) > limit:
+        records, answers, authority, additional, high = b"", 0, 0, 0, high | TC
+    if kept:
+        high &= ~AA
+    if opt:
+        additional += 1
+    return HEAD.pack(ident, high, low | RA, 1, answers, authority, additional) + asked + records + opt
+
+
+def failed(ident: bytes, asked: bytes, opt: bytes, rcode: int) -> bytes:
+    """A reply without records. The question came with RD, else nobody would be asked."""
+    return HEAD.pack(ident, QR | message.RD >> 8, RA | rcode, 1, 0, 0, bool(opt)) + asked + opt
 
 
 @dataclass(frozen=True, slots=True)

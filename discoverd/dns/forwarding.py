@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 from discoverd.dns import message, upstreamed, wire
 from discoverd.dns.kept import Kept
 from discoverd.dns.message import MalformedError
-from discoverd.dns.misses import Misses
 from discoverd.resolver import private
 from discoverd.resolver.cache import Cache
 from discoverd.resolver.forward import ALL_SECONDS, Forwarder
@@ -50,6 +49,8 @@ OCTETS_MOST: Final = 32 * 1024 * 1024
 #: stale ones (RFC 8767 sections 4 and 5).
 STALE_AFTER_SECONDS: Final = 1.8
 STALE_TTL: Final = 30
+#: Domains that are known to be somebody else's.
+DOMAINS_MOST: Final = 10_000
 #: Octets of a key behind the question.
 VARIANT: Final = 1
 #: Failures that are told one by one, in so many seconds.
@@ -72,7 +73,9 @@ class Forwarding:
         self._forwarder, self._look_up = forwarder, look_up
         self.cache: Cache[Upstreamed] = Cache(ENTRIES_MOST, OCTETS_MOST, variant=VARIANT)
         self.kept = Kept(fastpath, self.cache, self._refresh) if fastpath is not None else None
-        self.misses = Misses(self, fastpath.opts, is_elsewhere) if fastpath is not None else None
+        #: Domains in wire format to who is asked about all names right below them, none of them ours.
+        self.elsewhere: dict[bytes, Sequence[Server]] = fastpath.elsewhere if fastpath is not None else {}
+        self._is_elsewhere = is_elsewhere
         self._tasks: set[asyncio.Task[None]] = set()
         self._told, self._told_since = 0, float("-inf")
         #: Counted along: it bounds all replies.
@@ -111,7 +114,7 @@ class Forwarding:
             ("stale", ""): cache.stale,
             ("evicted", ""): cache.evicted,
             ("prefetched", ""): cache.prefetched,
-            ("in flight", ""): len(forwarder.in_flight),
+            ("in flight", ""): forwarder.under_way,
             ("rejected", ""): forwarder.rejected,
             ("loops", ""): forwarder.loops,
             ("failed", ""): self.failed,
@@ -129,8 +132,21 @@ class Forwarding:
 
     def changed(self) -> None:
         """The registry has changed, or what is configured: what is known of domains may be wrong."""
-        if self.misses is not None:
-            self.misses.forget()
+        self.elsewhere.clear()
+
+    def _learn(self, foreign: Foreign, servers: Sequence[Server]) -> None:
+        """Know for the next time that all names right below this one's domain are others'."""
+        key, (_, _, domain) = foreign.query.key, foreign.query.question.name.partition(".")
+        octets = key[1 + key[0] : -4]
+        if (
+            octets not in self.elsewhere
+            and len(self.elsewhere) < DOMAINS_MOST
+            and domain
+            and private.zone_of(f"x.{domain}") is None
+            and not any(zone.partition(".")[2] == domain for zone in self._forwarder.zones)
+            and self._is_elsewhere(domain)
+        ):
+            self.elsewhere[octets] = servers
 
     def flush(self, name: str | None = None) -> int:
         """Forget what is kept of a name and all below it, without one everything; how many answers."""
@@ -159,6 +175,7 @@ class Forwarding:
             self._fail(foreign, why)
             send(foreign.failure(message.SERVFAIL))
             return
+        self._learn(foreign, servers)
         self._take(foreign, key, servers, send)
 
     def _take(
@@ -226,7 +243,7 @@ class Forwarding:
         cache, old = self.cache, None
         if good := reply is not None and reply.is_good:
             if reply.lifetime > 0:
-                cache.put(key, reply, reply.lifetime, len(reply.records) + 32 * len(reply.ttls))
+                cache.put(key, reply, reply.lifetime, reply.size)
             elif (kept := cache.peek(key)) is not None:
                 kept.refreshing = False
         else:

@@ -1,116 +1,121 @@
-"""The plain questions for other people's names that nothing is kept for: read and asked on as octets.
+"""Questions for other people's names that nothing is kept for, many at a time: as octets, both ways.
 
-The handler reads every question whole and resolves it; here it is enough to know that the domain its name
-stands right below is somebody else's, which is found out once for each domain. What is out of the
-ordinary is left to the handler: cookies and other options, private names, names that ours may be among.
+The handler reads a question whole and resolves it. Once it has found that a domain is somebody else's, the
+fast path knows questions for names right below it for such, and they come here. What is out of the
+ordinary is left to the handler, and what something is kept for.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
-from discoverd.dns.fastpath import COUNTS, EDNS, FORMS
-from discoverd.dns.foreign import Waiter
-from discoverd.dns.message import MAX_NAME, OPT_SIZE, PLAIN_UDP, RD
-from discoverd.resolver import private
-from discoverd.resolver.upstreams.query import Asked, name_of
+from discoverd.dns import upstreamed
+from discoverd.dns.foreign import VARYING, Waiter, given
+from discoverd.dns.hits import TYPES
+from discoverd.dns.message import MAX_NAME, RD, MalformedError
+from discoverd.resolver.upstreams.query import Asked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
+    from discoverd.dns.fastpath import Missed
     from discoverd.dns.forwarding import Forwarding
+    from discoverd.dns.outbox import Outbox
     from discoverd.dns.store import Store
-    from discoverd.resolver.upstreams import Server
+    from discoverd.resolver.upstreams.flights import Flight, Question
 
-#: Domains that are remembered.
-DOMAINS_MOST: Final = 10_000
-#: OPT, TKEY, TSIG, and what asks for a transfer: no types of data.
-SPECIAL: Final = frozenset(number.to_bytes(2, "big") for number in (41, 249, 250, 251, 252))
-IN: Final = b"\0\1"
+    #: Who waits: its id, sockaddr and control data, its OPT record, how many octets it takes, its store.
+    Waits = tuple[bytes, bytes, bytes, bytes, int, Store]
+
+#: Type and class of what is plainly asked for: data of the usual types, no transfers or transactions.
+USUAL: Final = frozenset(number.to_bytes(2, "big") + b"\0\1" for number in TYPES if not 250 < number < 253)
 UNDERSCORE: Final = ord("_")
-#: What tells replies to one question apart (AD, CD and DO), as keys end with it.
-VARIANTS: Final = tuple(bytes((number,)) for number in range(0x32))
-FLAGS: Final = tuple(RD | number & 0x30 for number in range(0x31))
+#: Octets behind a name, and of the longest question.
+TAIL: Final = 4
+QUESTION_MOST: Final = MAX_NAME + TAIL
+#: What tells replies to one question apart (AD, CD and DO), as keys end with it; the flags to ask with.
+VARIANTS: Final = tuple(bytes((number,)) for number in range(VARYING + 2))
+FLAGS: Final = tuple(RD | number & VARYING for number in range(VARYING + 1))
+#: Where an OPT record has DO.
+DO_AT: Final = 7
 
 
 class Misses:
-    """Takes such questions. ``is_elsewhere`` says whether all names right below a domain are others'."""
+    """Those of one socket; their replies leave by its ``outbox``."""
 
-    def __init__(
-        self,
-        forwarding: Forwarding,
-        opts: Mapping[bytes, tuple[bytes, int]],
-        is_elsewhere: Callable[[str], bool],
-    ) -> None:
-        """``opts`` are OPT records of queries to what they are answered with, and the asker's size limit."""
-        self._forwarding, self._opts, self._is_elsewhere = forwarding, opts, is_elsewhere
-        #: Domains in wire format, in lower case, to who is asked; to nobody where we may have a say.
-        self._domains: dict[bytes, Sequence[Server]] = {}
+    def __init__(self, forwarding: Forwarding, outbox: Outbox) -> None:
+        self._forwarding, self._outbox = forwarding, outbox
 
-    def forget(self) -> None:
-        """The registry has changed, or what is configured."""
-        self._domains.clear()
-
-    def take(self, query: bytes, ident: bytes, store: Store, send: Callable[[bytes], None]) -> bool:
-        """Have a question asked, which is given without its id; False where it is for the handler.
-
-        ``send`` gets one reply, which may be before this returns.
+    def take(
+        self, missed: Sequence[Missed], asker: Callable[[int], tuple[bytes, bytes, bytes]], began: int
+    ) -> list[int]:
+        """Have questions asked that came together; ``asker`` gives each one's id, sockaddr and control
+        data. Returns which were not taken: those are for the handler.
         """
-        form = FORMS.get(query[:COUNTS])
-        if form is None or not form & 1 or not store.may_recurse or store.view.links:
-            return False
-        if form < EDNS:
-            question, opt, limit, do = query[COUNTS:], b"", PLAIN_UDP, 0
-        elif (known := self._opts.get(query[-OPT_SIZE:])) is not None:
-            question, (opt, limit), do = query[COUNTS:-OPT_SIZE], known, query[-4] >> 7
-        else:
-            return False
-        lower = question.lower()
-        domain = lower[1 + lower[0] : -4] if lower else b""
-        servers = self._domains.get(domain)
-        if servers is None:
-            servers = self._find(domain)
-        # that the domain is known proves that it is well-formed, and the first label with it
-        if (
-            not servers
-            or not 0 < lower[0] < 64
-            or lower[1] == UNDERSCORE
-            or len(lower) - 4 > MAX_NAME
-            or question[-2:] != IN
-            or question[-4:-2] in SPECIAL
-        ):
-            return False
-        forwarding, bits = self._forwarding, query[1] & 0x30
-        key = lower + VARIANTS[bits | do]
-        entry = forwarding.cache.get(key)
+        forwarding, left = self._forwarding, []
+        elsewhere, kept, forwarder = forwarding.elsewhere, forwarding.cache.peek, forwarding.forwarder
+        fresh: dict[bytes, Question] = {}
+        others: list[tuple[int, Question]] = []
+        servers: Any = None
+        for number, store, query, question, lower, opt, limit in missed:
+            if (
+                not limit
+                or not query[0] & 1  # RD
+                or not store.open
+                or question[-TAIL:] not in USUAL
+                or not 0 < lower[0] < 64
+                or lower[1] == UNDERSCORE  # it may be about ports of what is above it
+                or len(lower) > QUESTION_MOST
+            ):
+                left.append(number)
+                continue
+            bits, do = query[1] & VARYING, opt[DO_AT] >> 7 if opt else 0
+            key = lower + VARIANTS[bits | do]
+            asked = key, question, FLAGS[bits], do, (*asker(number), opt, limit, store)
+            whom = elsewhere[lower[1 + lower[0] : -TAIL]]
+            if kept(key) is not None or key in fresh or forwarder.knows(key) or whom is not (servers or whom):
+                others.append((number, asked))
+            else:
+                servers, fresh[key] = whom, asked
+        if fresh:
+            questions = list(fresh.values())
+            done = forwarder.launch(servers, questions, forwarding, self, began)
+            forwarding.cache.misses += done
+            others += [(-1, question) for question in questions[done:]]
+        left += [number for number, asked in others if not self._ask(asked, began)]
+        return left
+
+    def _ask(self, asked: Question, began: int) -> bool:
+        """The same for one that is asked already, or that something old is kept for."""
+        key, question, flags, do, waits = asked
+        forwarding = self._forwarding
+        entry, servers = forwarding.cache.get(key), forwarding.elsewhere[key[1 + key[0] : -TAIL - 1]]
         if entry is not None and forwarding.cache.clock() < entry.expires:
             return False
-        waiter = Waiter(ident, question, opt, limit, send)
-        forwarding.miss(key, Asked(FLAGS[bits], question, bool(do)), servers, waiter, entry)
+        waiter = self._waiter(question, waits, began)
+        forwarding.miss(key, Asked(flags, question, bool(do)), servers, waiter, entry)
         return True
 
-    def _find(self, domain: bytes) -> Sequence[Server]:
-        """Who is asked about names right below a domain; nobody where it must be looked at closely."""
-        if not is_name(domain):
-            return ()
-        name, forwarder = name_of(domain), self._forwarding.forwarder
-        servers: Sequence[Server] = ()
-        if (
-            name
-            and self._is_elsewhere(name)
-            and private.zone_of(f"x.{name}") is None
-            and not any(zone.partition(".")[2] == name for zone in forwarder.zones)
-        ):
-            servers = forwarder.servers(name)
-        if len(self._domains) >= DOMAINS_MOST:
-            self._domains.clear()
-        self._domains[domain] = servers
-        return servers
+    def answered(self, replies: list[tuple[Flight, bytes]]) -> None:
+        """Send on what has come."""
+        cache, sent = self._forwarding.cache, []
+        for flight, octets in replies:
+            key, question, _, _, (ident, peer, control, opt, limit, store), _, group = flight
+            try:
+                reply = upstreamed.read(octets, key[:-1])
+            except MalformedError:
+                group.flights.landed(flight).replied(octets)
+                continue
+            if reply.lifetime > 0 and cache.entries_most:
+                cache.put(key, reply, reply.lifetime, reply.size)
+            answer = given(ident, question, opt, limit, reply, reply.records)
+            sent.append((answer, peer, control, store, group.began))
+        self._outbox.send(sent)
 
+    def waiter(self, flight: Flight) -> Waiter:
+        return self._waiter(flight[1], flight[4], flight[6].began)
 
-def is_name(octets: bytes) -> bool:
-    """Whether these octets are one name in wire format, without pointers."""
-    at, last = 0, len(octets) - 1
-    while 0 <= at < last and 0 < octets[at] < 64:
-        at += 1 + octets[at]
-    return at == last and octets[at] == 0
+    def _waiter(self, question: bytes, waits: Waits, began: int) -> Waiter:
+        ident, peer, control, opt, limit, store = waits
+        return Waiter(ident, question, opt, limit, partial(self._outbox.later, peer, control, store, began))

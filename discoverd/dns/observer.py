@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from discoverd.dns.fastpath import Fastpath
+    from discoverd.dns.outbox import Late
     from discoverd.dns.store import Store
 
 UDP, TCP, HTTPS = "udp", "tcp", "https"
@@ -137,22 +138,17 @@ class Observer:
 
         return seen
 
-    def saw_forwarded(
-        self,
-        replies: Sequence[bytes],
-        peers: Sequence[bytes],
-        stores: Sequence[Store],
-        began: Sequence[int],
-    ) -> None:
-        """Answers of somebody else to datagrams, given just now; peers as sockaddrs."""
-        now, times, counts = clock(), self.times[FORWARDED], self._answers
-        for reply, store, begun in zip(replies, stores, began, strict=True):
-            times.add(now - begun)
-            counts[UDP, *kind_of(reply), store.place] += 1
-        if self.log is not None and (picked := self.log.pick(len(replies))):
-            wall = time.time_ns()
+    def saw_forwarded(self, late: Sequence[Late]) -> None:
+        """Answers of somebody else to datagrams, sent just now; the peers are sockaddrs."""
+        now, add = clock(), self.times[FORWARDED].add
+        for reply, _, _, store, began in late:
+            add(now - began)
+            self._answers[UDP, *kind_of(reply), store.place] += 1
+        if self.log is not None and (picked := self.log.pick(len(late))):
+            wall = time.time_ns() - now
             self.log.take([
-                (wall - now + began[i], now - began[i], UDP, peers[i], None, replies[i], True) for i in picked
+                (wall + began, now - began, UDP, peer, None, reply, True)
+                for reply, peer, _, _, began in (late[i] for i in picked)
             ])
 
     def transfer(self, store: Store, qtype: int) -> None:

@@ -1,7 +1,8 @@
-"""Replies that were not ready with their batch: gathered for one turn of the event loop, sent in one call."""
+"""Replies of one socket that were not ready with their batch: gathered, and sent in one call."""
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 from array import array
 from itertools import accumulate
@@ -14,12 +15,21 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
+    from discoverd.dns.observer import Observer
+    from discoverd.dns.store import Store
+
+    #: A reply, the sockaddr and control data that its query came with, the asker's store, and when work on
+    #: it began.
+    Late = tuple[bytes, bytes, bytes, Store, int]
+
 
 class Outbox:
-    """The arrays for one socket's late replies. ``control`` is the exact size of each one's control data."""
+    """``control`` is the exact size of each one's control data. ``dropped`` counts what the kernel did not
+    take.
+    """
 
-    def __init__(self, sock: socket.socket, *, control: int) -> None:
-        self._sock = sock
+    def __init__(self, sock: socket.socket, observer: Observer, *, control: int) -> None:
+        self._sock, self._observer = sock, observer
         self._names = ctypes.create_string_buffer(NAME_SLOT * BATCH)
         self._controls = ctypes.create_string_buffer(CONTROL_SLOT * BATCH)
         self._messages, self._parts = mmsg.messages(sock, self._names, self._controls, control)
@@ -27,20 +37,32 @@ class Outbox:
         self._bases, self._sizes = words[::2], words[1::2]
         self._sockaddrs = memoryview(self._names).cast("B")
         self._control = memoryview(self._controls).cast("B") if control else None
+        self._held: list[Late] = []
+        self.dropped = 0
 
-    def send(self, replies: Sequence[bytes], peers: Sequence[bytes], controls: Sequence[bytes]) -> int:
-        """Send each to its peer (a sockaddr slot), leaving from where its control data says. Returns how
-        many the kernel did not take.
-        """
-        dropped = 0
-        for first in range(0, len(replies), BATCH):
-            some = replies[first : first + BATCH]
-            count, whole = len(some), b"".join(some)
-            sizes = array("Q", map(len, some))
+    def later(self, peer: bytes, control: bytes, store: Store, began: int, reply: bytes) -> None:
+        """Send a reply with all others that come in this turn of the event loop."""
+        if not self._held:
+            asyncio.get_running_loop().call_soon(self._send_held)
+        self._held.append((reply, peer, control, store, began))
+
+    def _send_held(self) -> None:
+        held, self._held = self._held, []
+        self.send(held)
+
+    def send(self, late: Sequence[Late]) -> None:
+        """Send replies, each leaving from the address that was asked."""
+        if not late or self._sock.fileno() < 0:
+            return
+        for first in range(0, len(late), BATCH):
+            replies, peers, controls, _, _ = zip(*late[first : first + BATCH], strict=True)
+            count, whole = len(replies), b"".join(replies)
+            sizes = array("Q", map(len, replies))
             bases = array("Q", accumulate(sizes, initial=mmsg.address(whole)))
             self._sizes[:count], self._bases[:count] = memoryview(sizes), memoryview(bases)[:count]
-            self._sockaddrs[: NAME_SLOT * count] = b"".join(peers[first : first + BATCH])
+            self._sockaddrs[: NAME_SLOT * count] = b"".join(peers)
             if self._control is not None:
-                self._control[: CONTROL_SLOT * count] = b"".join(controls[first : first + BATCH])
-            dropped += mmsg.send_all(self._sock.fileno(), ctypes.addressof(self._messages), 0, count)
-        return dropped
+                self._control[: CONTROL_SLOT * count] = b"".join(controls)
+            at = ctypes.addressof(self._messages)
+            self.dropped += mmsg.send_all(self._sock.fileno(), at, 0, count)
+        self._observer.saw_forwarded(late)

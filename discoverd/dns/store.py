@@ -48,6 +48,7 @@ class Store:
         "denials",
         "exact",
         "may_recurse",
+        "open",
         "prepared",
         "rings",
         "view",
@@ -56,6 +57,8 @@ class Store:
     def __init__(self, view: View, *, may_recurse: bool, hits: Hits) -> None:
         """``hits`` is where what is given out from here is counted."""
         self.view, self.may_recurse = view, may_recurse
+        #: Whether all that is not ours is asked of others; a link may make a name its own asker's alone.
+        self.open = may_recurse and not view.links
         self._hits, self.place = hits, view.place.name.lower()
         #: By type in wire format, where names that are denied are counted.
         self.denials = hits.by_type(message.NXDOMAIN, self.place)

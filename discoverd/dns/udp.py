@@ -7,26 +7,27 @@ and a system call through two layers for each. Where the machine has recvmmsg an
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
-from functools import partial
 from itertools import accumulate, repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from discoverd.dns import mmsg
 from discoverd.dns.handler import Foreign
 from discoverd.dns.hits import UNCOUNTED
+from discoverd.dns.misses import Misses
 from discoverd.dns.mmsg import CONTROL_SLOT, NAME_SLOT, OVERFLOW, SLOT
 from discoverd.dns.observer import UDP, clock
 from discoverd.dns.outbox import Outbox
 from discoverd.dns.store import PLACE
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
+    from discoverd.dns.fastpath import Missed
     from discoverd.dns.handler import Handler
-    from discoverd.dns.store import Store
 
     Forward = Callable[[Foreign, Callable[[bytes], None]], None]
 
@@ -52,6 +53,8 @@ Ancillary = list[tuple[int, int, bytes]]
 
 #: What a query that nothing is kept for gets: nothing, for ever.
 _MISS: Final[Iterator[Any]] = repeat(None)
+#: Which questions others are asked: none.
+NOTHING: Final[frozenset[int]] = frozenset()
 _NOBODY: Final[dict[bytes, Iterator[bytes]]] = {}
 
 
@@ -191,8 +194,8 @@ class BatchedEndpoint(UdpEndpoint):
         self._batch = mmsg.Batch(sock, control=self._control)
         self._hits = handler.fastpath.hits
         self._starts = range(0, SLOT * mmsg.BATCH, SLOT)
-        self._outbox = Outbox(sock, control=self._control)
-        self._held: list[tuple[bytes, bytes, bytes, Store, int]] = []
+        outbox = Outbox(sock, handler.observer, control=self._control)
+        self._misses = Misses(handler.asks, outbox) if handler.asks is not None else None
 
     def drain(self) -> None:
         for _ in range(ROUND // mmsg.BATCH):
@@ -240,13 +243,17 @@ class BatchedEndpoint(UdpEndpoint):
                 queries[i] = self._whole(i, lengths[i])
         fastpath = self._handler.fastpath
         placed = map(fastpath.placed.get, [askers[i] for i in missed])
-        answers = fastpath.vary([queries[i] for i in missed], placed)
+        elsewhere: list[Missed] = []
+        answers = fastpath.vary([queries[i] for i in missed], placed, elsewhere)
         slow = answers.count(None)
         self.fast += len(answers) - slow
-        if slow:  # only now is it worth knowing who asked, and where
+        asked = self._ask_others(elsewhere, missed) if elsewhere else NOTHING
+        if slow > len(asked):  # only now is it worth knowing who asked, and where
             answers = [
-                self._answer_later(i, queries[i], askers[i]) if answer is None else answer
-                for i, answer in zip(missed, answers, strict=True)
+                self._answer_slowly(self._id(i) + queries[i], self._peer(i), self._ancillary(i))
+                if answer is None and number not in asked
+                else answer
+                for number, (i, answer) in enumerate(zip(missed, answers, strict=True))
             ]
         # they are laid out one after the other, and sent from there
         octets = [answer or b"" for answer in answers]
@@ -259,33 +266,19 @@ class BatchedEndpoint(UdpEndpoint):
             replies[i] = place
         return [i for i, answer in zip(missed, answers, strict=True) if answer is None] if slow else []
 
-    def _answer_later(self, i: int, query: bytes, asker: int | bytes) -> bytes | None:
-        """The handler's reply, unless somebody else has to be asked who is not known better by it."""
-        handler = self._handler
-        misses, known = handler.misses, handler.fastpath.placed.get(asker)
-        if misses is not None and known is not None:
-            store = known[0]
-            peer = bytes(self._batch.sockaddrs[NAME_SLOT * i : NAME_SLOT * (i + 1)])
-            control = bytes(self._batch.control_data[CONTROL_SLOT * i : CONTROL_SLOT * (i + 1)])
-            send = partial(self._late, peer, control, store, clock())
-            if misses.take(query, self._id(i), store, send):
-                self.slow += 1
-                return None
-        return self._answer_slowly(self._id(i) + query, self._peer(i), self._ancillary(i))
+    def _ask_others(self, elsewhere: list[Missed], missed: list[int]) -> AbstractSet[int]:
+        """Have others asked what is theirs; which questions are seen to by that."""
+        if self._misses is None:
+            return NOTHING
+        left = self._misses.take(elsewhere, lambda number: self._asker(missed[number]), clock())
+        asked = {number for number, *_ in elsewhere}.difference(left)
+        self.slow += len(asked)
+        return asked
 
-    def _late(self, peer: bytes, control: bytes, store: Store, began: int, reply: bytes) -> None:
-        """A reply by somebody else: it leaves with others that came with it."""
-        if not self._held:
-            asyncio.get_running_loop().call_soon(self._send_held)
-        self._held.append((reply, peer, control, store, began))
-
-    def _send_held(self) -> None:
-        held, self._held = self._held, []
-        if self.sock.fileno() < 0:
-            return
-        replies, peers, controls, stores, began = zip(*held, strict=True)
-        self.dropped += self._outbox.send(replies, peers, controls)
-        self._handler.observer.saw_forwarded(replies, peers, stores, began)
+    def _asker(self, i: int) -> tuple[bytes, bytes, bytes]:
+        """Id, sockaddr and control data."""
+        peer = bytes(self._batch.sockaddrs[NAME_SLOT * i : NAME_SLOT * (i + 1)])
+        return self._id(i), peer, bytes(self._batch.control_data[CONTROL_SLOT * i : CONTROL_SLOT * (i + 1)])
 
     def _whole(self, i: int, length: int) -> bytes:
         """A query behind its id, with what ran over."""

@@ -48,6 +48,11 @@ class Upstreamed:
         """Whether it says what there is, or that there is nothing: such answers are kept."""
         return self.flags[1] & 0xF in KEPT_RCODES and not self.extended
 
+    @property
+    def size(self) -> int:
+        """Octets that it takes, more or less."""
+        return len(self.records) + 32 * len(self.ttls)
+
     def aged(self, seconds: int, most: int = POSITIVE_MOST) -> bytes:
         """The records so many seconds later, no TTL above ``most``."""
         records = bytearray(self.records)

@@ -13,13 +13,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from discoverd.resolver.upstreams import Server, Upstream
-from discoverd.resolver.upstreams.pending import ALL_SECONDS, NEVER, Pending
+from discoverd.resolver.upstreams.flights import Flights
+from discoverd.resolver.upstreams.pending import ALL_SECONDS, NEVER, Pending, fastest_first
 from discoverd.resolver.upstreams.probe import Probe
 from discoverd.resolver.upstreams.query import HOPS_MOST, MARK_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from discoverd.resolver.upstreams.flights import Crowd, Question
     from discoverd.resolver.upstreams.pending import Asker
     from discoverd.resolver.upstreams.query import Asked
 
@@ -55,7 +57,9 @@ class Forwarder:
         self.known = {u: Server(u, self.identity + n.to_bytes(2, "big")) for n, u in enumerate(each)}
         self._default = [self.known[upstream] for upstream in self.upstreams]
         self._zones = {zone: [self.known[u] for u in servers] for zone, servers in self.zones.items()}
+        #: What is under way by its key: what needs looking after, and the rest.
         self.in_flight: dict[bytes, Pending] = {}
+        self.flights = Flights(self._adopt, self._end)
         self.waiting = 0
         #: Questions beyond the bounds, and those that came round.
         self.rejected = self.loops = 0
@@ -79,6 +83,15 @@ class Forwarder:
         """Whether a zone was configured for this name or one above it."""
         return any(name == zone or name.endswith("." + zone) for zone in self.zones)
 
+    @property
+    def under_way(self) -> int:
+        """How many different questions are."""
+        return len(self.in_flight) + len(self.flights.under_way)
+
+    def knows(self, key: bytes) -> bool:
+        """Whether this is under way."""
+        return key in self.flights.under_way or key in self.in_flight
+
     # -- asking ---------------------------------------------------------------------------
 
     def ask(
@@ -88,6 +101,7 @@ class Forwarder:
 
         ``asker`` is told of the end. Returns what is under way, or why nothing is asked.
         """
+        self.flights.land(key)
         pending = self.in_flight.get(key)
         if pending is not None:
             if self.waiting >= WAITING_MOST:
@@ -97,17 +111,39 @@ class Forwarder:
             return pending
         if not servers:
             return "no upstream server is configured"
-        if len(self.in_flight) >= IN_FLIGHT_MOST:
+        if self.under_way >= IN_FLIGHT_MOST:
             self.rejected += 1
-            return f"{len(self.in_flight)} questions are under way already"
-        pending = self.in_flight[key] = Pending(key, asked, servers, asker, self._end)
+            return f"{self.under_way} questions are under way already"
+        pending = self.in_flight[key] = Pending(key, asked, asker, self._end)
         self._join(pending, waiter)
+        self._awake()
+        pending.begin(servers)
+        return pending
+
+    def launch(
+        self, servers: Sequence[Server], questions: Sequence[Question], asker: Asker, crowd: Crowd, began: int
+    ) -> int:
+        """Ask many questions that nobody has asked yet, each of which one waits for; how many of them,
+        from the first on, were: the rest are for :meth:`ask`.
+        """
+        if any(server.loops or server.upstream.tls for server in servers):
+            return 0
+        room = IN_FLIGHT_MOST - self.under_way
+        some = questions[: max(0, room)]
+        asked = self.flights.launch(fastest_first(servers), some, asker, crowd, began)
+        self._awake()
+        return asked
+
+    def _adopt(self, pending: Pending, waiter: object) -> None:
+        self.in_flight[pending.key] = pending
+        self._join(pending, waiter)
+
+    def _awake(self) -> None:
+        """Look after what is under way from now on."""
         if not self._sweeping:
             self._sweep_later()
         if not self._ticking:
             self._tick_later()
-        pending.begin()
-        return pending
 
     def _join(self, pending: Pending, waiter: object) -> None:
         if waiter is not None:
@@ -135,13 +171,14 @@ class Forwarder:
         """One look at all that is overdue costs less than a timer for each question."""
         self._sweeping = False
         now = monotonic()
+        self.flights.sweep(now)
         for pending in list(self.in_flight.values()):
             if pending.patience_ends <= now:
                 pending.patience_ends = NEVER
                 pending.asker.impatient(pending)
             if pending.due <= now:
                 pending.late(now)
-        if self.in_flight:
+        if self.under_way:
             self._sweep_later()
 
     # -- loops ----------------------------------------------------------------------------
@@ -155,6 +192,7 @@ class Forwarder:
                 if server is not None:
                     self.loops += 1
                     server.loop_found(name, monotonic(), remember=False)
+                    self.flights.land(key)
                     pending = self.in_flight.get(key)
                     if pending is not None:
                         pending.give_up(server)
@@ -196,7 +234,7 @@ class Forwarder:
         """Close what is old, ask those that are down whether they are back; ends when all is quiet."""
         self._ticking = False
         now = monotonic()
-        busy = bool(self.in_flight)
+        busy = bool(self.under_way)
         for probe in list(self._probes.values()):
             if probe.over(now):
                 del self._probes[probe.label]
@@ -212,6 +250,7 @@ class Forwarder:
 
     async def finish(self, seconds: float) -> None:
         """Let what is under way end, for so many seconds, and let go of all sockets."""
+        self.flights.land_all()
         if self.in_flight:
             self._finished = asyncio.Event()
             try:
@@ -224,12 +263,14 @@ class Forwarder:
     def retire(self) -> None:
         """Let go of all sockets once nothing is under way."""
         self._retired = True
+        self.flights.land_all()
         if not self.in_flight:
             self.close()
 
     def close(self) -> None:
         """Let go of all sockets at once; what is under way ends without a reply."""
         self._retired = False
+        self.flights.land_all()
         for pending in list(self.in_flight.values()):
             pending.end(None, "the servers that are asked have changed, or discoverd is being stopped")
         self._probes.clear()

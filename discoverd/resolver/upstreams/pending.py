@@ -11,6 +11,7 @@ from discoverd.resolver.upstreams.query import FORMERR, HEADER_SIZE, NOTIMP, SER
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from discoverd.resolver.upstreams.flights import Group
     from discoverd.resolver.upstreams.query import Asked
     from discoverd.resolver.upstreams.server import Server
     from discoverd.resolver.upstreams.udp import Port
@@ -63,6 +64,10 @@ class Try:
         except OSError as error:
             self.failed(error.strerror or str(error))
 
+    def sent_already(self, port: Port, ident: bytes, *, plain: bool) -> None:
+        self._port, self._ident, self.plain = port, ident, plain
+        port.waiting[ident] = self
+
     def forget(self) -> None:
         """What comes now is too late."""
         if self.over:
@@ -97,17 +102,16 @@ class Pending:
         self,
         key: bytes,
         asked: Asked,
-        servers: Sequence[Server],
         asker: Asker,
         done: Callable[[Pending, Any, str], None],
     ) -> None:
         self.key, self.asked, self.asker, self._done = key, asked, asker, done
         self.waiters: list[Any] = []
         self._tries: list[Try] = []
-        now = monotonic()
-        self._order, self._turn = in_order(servers, asked, now), 0
+        self._order: Sequence[Server] = ()
+        self._turn = 0
         #: Monotonic times at which :meth:`late` is due, and at which the asker is to be told that it takes long.
-        self.due = self._end_at = now + ALL_SECONDS
+        self.due = self._end_at = 0.0
         self.patience_ends = NEVER
         self.ended = False
         #: Whether time was over before anybody had answered.
@@ -117,9 +121,21 @@ class Pending:
         self._why = ""
         self._slow: tuple[Server, ...] = ()
 
-    def begin(self) -> None:
+    def begin(self, servers: Sequence[Server]) -> None:
         """Ask the first server."""
+        now = monotonic()
+        self._order = in_order(servers, self.asked, now)
+        self.due = self._end_at = now + ALL_SECONDS
         self._next()
+
+    def adopt(self, group: Group, ident: bytes) -> Try:
+        """The first server was asked already."""
+        self._order, self._turn, self._end_at = group.order, 1, group.sent + ALL_SECONDS
+        self.due = min(group.due, self._end_at)
+        attempt = Try(self, group.server, group.sent, stream=False)
+        attempt.sent_already(group.port, ident, plain=group.plain)
+        self._tries.append(attempt)
+        return attempt
 
     def late(self, now: float) -> None:
         """The reply is overdue: somebody else is asked, or the same once more."""
@@ -222,12 +238,16 @@ class Pending:
 
 
 def in_order(servers: Sequence[Server], asked: Asked, now: float) -> Sequence[Server]:
-    """Fastest first, those that are down last, those that pass such names back to us not at all."""
-    order = servers
+    """The fastest first, those that pass such names back to us not at all."""
     if any(server.loops for server in servers):
-        order = [server for server in servers if not server.passes_back(asked.name, now)]
-    if len(order) > 1:
-        order = sorted(order, key=lambda server: server.cost())
-        for server in order[1:]:
+        servers = [server for server in servers if not server.passes_back(asked.name, now)]
+    return fastest_first(servers)
+
+
+def fastest_first(servers: Sequence[Server]) -> Sequence[Server]:
+    """Those that are down last."""
+    if len(servers) > 1:
+        servers = sorted(servers, key=lambda server: server.cost())
+        for server in servers[1:]:
             server.passed_over()
-    return order
+    return servers

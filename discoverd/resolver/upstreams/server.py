@@ -56,11 +56,15 @@ class Server:
 
     def query(self, asked: Asked) -> bytes:
         """What it is asked, without an id."""
-        if not self.edns:
-            return asked.plain()
-        if asked.hops:
+        if asked.hops and self.edns:
             return asked.query(self.mark)
-        return head(asked.flags, additional=1) + asked.question + self._opt[asked.do]
+        return self.plain_query(asked.flags, asked.question, asked.do)
+
+    def plain_query(self, flags: int, question: bytes, do: int) -> bytes:
+        """The same for a question that came without marks."""
+        if not self.edns:
+            return head(flags, additional=0) + question
+        return head(flags, additional=1) + question + self._opt[do]
 
     def cost(self) -> tuple[bool, float]:
         """Servers are asked in the order of this."""

@@ -12,13 +12,19 @@ import asyncio
 import os
 import selectors
 import socket
+from collections import defaultdict
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from discoverd.resolver.upstreams.query import TC, matches
+from discoverd.resolver.upstreams.query import HEADER_SIZE, ONE_QUESTION, QR, TC, matches
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from discoverd.resolver.upstreams.flights import Crowd, Flight
     from discoverd.resolver.upstreams.query import Attempt
+
+    Arrived = defaultdict[Crowd, list[tuple[Flight, bytes]]]
 
 #: Sockets that are taken by chance, questions that each is used for, and for how many seconds.
 SOCKETS: Final = 16
@@ -26,12 +32,16 @@ USES: Final = 32
 LIFE_SECONDS: Final = 1.0
 #: Octets read of one reply; a longer one is taken for truncated.
 LARGEST: Final = 4096
+#: Rcodes that need no second thought: NOERROR and NXDOMAIN.
+GOOD: Final = (0, 3)
+#: Where these stand in a Flight.
+KEY, QUESTION, GROUP = 0, 1, 6
 
 
 class Port:
     """One connected socket. ``stray`` counts what came that nobody had asked for."""
 
-    __slots__ = ("_inbox", "_recv", "_sock", "born", "retired", "stray", "uses", "waiting")
+    __slots__ = ("_inbox", "_sock", "born", "retired", "stray", "uses", "waiting")
 
     def __init__(self, host: str, port: int, inbox: Inbox) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -41,16 +51,27 @@ class Port:
         except OSError:
             self._sock.close()
             raise
-        self._inbox, self._recv = inbox, self._sock.recv
+        self._inbox = inbox
         inbox.add(self._sock, self)
         self.born, self.uses, self.stray, self.retired = monotonic(), 0, 0, False
-        self.waiting: dict[bytes, Attempt] = {}
+        self.waiting: dict[bytes, Attempt | Flight] = {}
 
     def send(self, ident: bytes, query: bytes, attempt: Attempt) -> None:
         """Raises OSError."""
         self._sock.send(ident + query)
         self.waiting[ident] = attempt
         self.uses += 1
+
+    def send_all(self, packets: Sequence[bytes]) -> list[tuple[bytes, str]]:
+        """Send queries with their ids; the ids of those that could not be, and why."""
+        failed, send = [], self._sock.send
+        self.uses += len(packets)
+        for packet in packets:
+            try:
+                send(packet)
+            except OSError as error:
+                failed.append((packet[:2], error.strerror or str(error)))
+        return failed
 
     def close(self) -> None:
         self._inbox.remove(self._sock)
@@ -66,35 +87,58 @@ class Port:
         if self.waiting.pop(ident, None) is not None and self.retired and not self.waiting:
             self.close()
 
-    def read(self) -> None:
-        """Take in what is there."""
+    def read(self, arrived: Arrived) -> None:
+        """Take in what is there. Replies to flights are put with what ``arrived`` by who asked."""
+        waiting, receive = self.waiting, self._sock.recv
         while self._sock.fileno() >= 0:
             try:
-                reply = self._recv(LARGEST)
+                reply = receive(LARGEST)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:  # an ICMP message: nobody is there
                 self._fail(error.strerror or str(error))
                 return
             ident = reply[:2]
-            attempt = self.waiting.get(ident)
+            attempt = waiting.get(ident)
+            if isinstance(attempt, tuple):
+                if is_plainly_good(reply, attempt[QUESTION]):
+                    del waiting[ident]
+                    group = attempt[GROUP]
+                    del group.flights.under_way[attempt[KEY]]
+                    arrived[group.crowd].append((attempt, reply))
+                    if self.retired and not waiting:
+                        self.close()
+                    continue
+                if matches(reply, attempt[QUESTION]):
+                    attempt = attempt[GROUP].flights.landed(attempt)
+                else:
+                    attempt = None
             if attempt is None or not matches(reply, attempt.question):
                 self.stray += 1
                 continue
             if len(reply) == LARGEST:
                 reply = reply[:2] + bytes((reply[2] | TC,)) + reply[3:]
-            del self.waiting[ident]
-            if self.retired and not self.waiting:
-                self.close()
+            self.forget(ident)
             attempt.replied(reply)
 
     def _fail(self, why: str) -> None:
-        attempts = list(self.waiting.values())
+        attempts = [a[GROUP].flights.landed(a) if isinstance(a, tuple) else a for a in list(self.waiting.values())]
         self.waiting.clear()
         if self.retired:
             self.close()
         for attempt in attempts:
             attempt.failed(why)
+
+
+def is_plainly_good(reply: bytes, question: bytes) -> bool:
+    """Whether there is nothing to think about: all of a reply to the letter, NOERROR or NXDOMAIN."""
+    return (
+        reply.startswith(question, HEADER_SIZE)
+        and reply[4:6] == ONE_QUESTION
+        and reply[2] & (QR | TC) == QR
+        and reply[3] & 0xF in GOOD
+        and len(reply) < LARGEST
+    )
 
 
 class Inbox:
@@ -124,8 +168,11 @@ class Inbox:
 
     def _read(self) -> None:
         assert self._selector is not None
+        arrived: Arrived = defaultdict(list)
         for key, _ in self._selector.select(0):
-            key.data.read()
+            key.data.read(arrived)
+        for crowd, replies in arrived.items():
+            crowd.answered(replies)
 
 
 class Ports:
@@ -139,15 +186,20 @@ class Ports:
 
     def send(self, query: bytes, attempt: Attempt) -> tuple[Port, bytes]:
         """Send a query under a random id; what to ``forget`` it with. Raises OSError."""
-        drawn = os.urandom(3)
-        ident, slot = drawn[:2], drawn[2] % SOCKETS
-        port = self._ports[slot]
-        if port is None or port.uses >= USES or monotonic() - port.born > LIFE_SECONDS:
-            port = self._fresh(slot)
+        port, _ = self.vacant()
+        ident = os.urandom(2)
         while ident in port.waiting:
             ident = os.urandom(2)
         port.send(ident, query, attempt)
         return port, ident
+
+    def vacant(self) -> tuple[Port, int]:
+        """A port by chance, and for how many questions it may be used. Raises OSError."""
+        slot = os.urandom(1)[0] % SOCKETS
+        port = self._ports[slot]
+        if port is None or port.uses >= USES or monotonic() - port.born > LIFE_SECONDS:
+            port = self._fresh(slot)
+        return port, USES - port.uses
 
     def _fresh(self, slot: int) -> Port:
         made = Port(self._host, self._port, self._inbox)
