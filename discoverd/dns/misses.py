@@ -14,10 +14,11 @@ from discoverd.dns import upstreamed
 from discoverd.dns.foreign import VARYING, Waiter, given
 from discoverd.dns.hits import TYPES
 from discoverd.dns.message import MAX_NAME, RD, MalformedError
+from discoverd.dns.mmsg import CONTROL_SLOT, NAME_SLOT
 from discoverd.resolver.upstreams.query import Asked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from discoverd.dns.fastpath import Missed
     from discoverd.dns.forwarding import Forwarding
@@ -48,11 +49,12 @@ class Misses:
         self._forwarding, self._outbox = forwarding, outbox
 
     def take(
-        self, missed: Sequence[Missed], asker: Callable[[int], tuple[bytes, bytes, bytes]], began: int
+        self, missed: Sequence[Missed], places: Sequence[int], batch: tuple[bytes, bytes, bytes], began: int
     ) -> list[int]:
-        """Have questions asked that came together; ``asker`` gives each one's id, sockaddr and control
-        data. Returns which were not taken: those are for the handler.
+        """Have questions asked that came in one batch, whose ids, sockaddrs and control data these are;
+        ``places`` says where in it each is. Returns which were not taken: those are for the handler.
         """
+        ids, peers, controls = batch
         forwarding, left = self._forwarding, []
         elsewhere, kept, forwarder = forwarding.elsewhere, forwarding.cache.peek, forwarding.forwarder
         fresh: dict[bytes, Question] = {}
@@ -72,7 +74,11 @@ class Misses:
                 continue
             bits, do = query[1] & VARYING, opt[DO_AT] >> 7 if opt else 0
             key = lower + VARIANTS[bits | do]
-            asked = key, question, FLAGS[bits], do, (*asker(number), opt, limit, store)
+            at = places[number]
+            peer = peers[NAME_SLOT * at : NAME_SLOT * (at + 1)]
+            control = controls[CONTROL_SLOT * at : CONTROL_SLOT * (at + 1)]
+            waits = ids[2 * at : 2 * at + 2], peer, control, opt, limit, store
+            asked = key, question, FLAGS[bits], do, waits
             whom = elsewhere[lower[1 + lower[0] : -TAIL]]
             if kept(key) is not None or key in fresh or forwarder.knows(key) or whom is not (servers or whom):
                 others.append((number, asked))
@@ -110,7 +116,8 @@ class Misses:
             if reply.lifetime > 0 and cache.entries_most:
                 cache.put(key, reply, reply.lifetime, reply.size)
             answer = given(ident, question, opt, limit, reply, reply.records)
-            sent.append((answer, peer, control, store, group.began))
+            number = store.number(key[:-1], octets[3] & 0xF)
+            sent.append((answer, peer, control, number, group.began))
         self._outbox.send(sent)
 
     def waiter(self, flight: Flight) -> Waiter:

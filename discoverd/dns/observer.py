@@ -140,16 +140,20 @@ class Observer:
 
     def saw_forwarded(self, late: Sequence[Late]) -> None:
         """Answers of somebody else to datagrams, sent just now; the peers are sockaddrs."""
-        now, add = clock(), self.times[FORWARDED].add
-        for reply, _, _, store, began in late:
-            add(now - began)
-            self._answers[UDP, *kind_of(reply), store.place] += 1
+        now, times = clock(), self.times[FORWARDED]
+        for began, count in Counter([each[4] for each in late]).items():  # a batch began at once
+            times.add(now - began, count)
+        self._hits.add([each[3] for each in late])
         if self.log is not None and (picked := self.log.pick(len(late))):
             wall = time.time_ns() - now
             self.log.take([
                 (wall + began, now - began, UDP, peer, None, reply, True)
                 for reply, peer, _, _, began in (late[i] for i in picked)
             ])
+
+    def number(self, store: Store, reply: bytes) -> int:
+        """Where a reply is counted."""
+        return self._hits.number(*kind_of(reply), store.place)
 
     def transfer(self, store: Store, qtype: int) -> None:
         """A transfer of a whole domain has begun."""

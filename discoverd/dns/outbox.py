@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from discoverd.dns.observer import Observer
     from discoverd.dns.store import Store
 
-    #: A reply, the sockaddr and control data that its query came with, the asker's store, and when work on
-    #: it began.
-    Late = tuple[bytes, bytes, bytes, Store, int]
+    #: A reply, the sockaddr and control data that its query came with, where it is counted, and when work
+    #: on it began.
+    Late = tuple[bytes, bytes, bytes, int, int]
 
 
 class Outbox:
@@ -44,7 +44,7 @@ class Outbox:
         """Send a reply with all others that come in this turn of the event loop."""
         if not self._held:
             asyncio.get_running_loop().call_soon(self._send_held)
-        self._held.append((reply, peer, control, store, began))
+        self._held.append((reply, peer, control, self._observer.number(store, reply), began))
 
     def _send_held(self) -> None:
         held, self._held = self._held, []

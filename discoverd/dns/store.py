@@ -85,7 +85,7 @@ class Store:
         if prepared.rotations <= ROTATIONS_MOST:
             tails = prepared.tails = (first, *map(tails.__getitem__, range(1, prepared.rotations)))
         size = HEADER_SIZE + len(question) + len(first)
-        number = self._number(question, prepared.rcode)
+        number = self.number(question, prepared.rcode)
         return _headers(flags, *counts), prepared.starts.__next__, tails, size, number
 
     def keep_exact(self, query: bytes, question: bytes, head: bytes, opt: bytes) -> None:
@@ -96,7 +96,7 @@ class Store:
             return
         replies = [head + tail + opt for tail in tails]
         block = b"".join(replies)
-        at, number = mmsg.address(block), self._number(question, prepared.rcode)
+        at, number = mmsg.address(block), self.number(question, prepared.rcode)
         places = _Places(block)
         for reply in replies:
             places.append(PLACE.pack(at, len(reply), number))
@@ -104,14 +104,15 @@ class Store:
         self.exact[query] = map(places.__getitem__, prepared.starts)
         prepared.queries = (*prepared.queries, query)
 
-    def _number(self, question: bytes, rcode: int) -> int:
+    def number(self, question: bytes, rcode: int) -> int:
+        """Where replies to a lower-case question are counted."""
         return self._hits.by_type(rcode, self.place)[question[-4:-2]]
 
     def keep_reply(self, query: bytes, question: bytes, reply: bytes) -> Uses:
         """Keep a reply that does not rotate, in place of one that is kept already."""
         self._foreign.setdefault(question, set()).add(query)
         places, uses = _Places(reply), Uses()
-        number = self._number(question, reply[1] & 0xF)
+        number = self.number(question, reply[1] & 0xF)
         places.append(PLACE.pack(mmsg.address(reply), len(reply), number))
         self.exact[query] = map(places.__getitem__, uses.zeros)
         return uses

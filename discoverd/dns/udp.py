@@ -270,15 +270,12 @@ class BatchedEndpoint(UdpEndpoint):
         """Have others asked what is theirs; which questions are seen to by that."""
         if self._misses is None:
             return NOTHING
-        left = self._misses.take(elsewhere, lambda number: self._asker(missed[number]), clock())
+        batch = self._batch
+        askers = bytes(batch.ids), bytes(batch.sockaddrs), bytes(batch.control_data) if self._control else b""
+        left = self._misses.take(elsewhere, missed, askers, clock())
         asked = {number for number, *_ in elsewhere}.difference(left)
         self.slow += len(asked)
         return asked
-
-    def _asker(self, i: int) -> tuple[bytes, bytes, bytes]:
-        """Id, sockaddr and control data."""
-        peer = bytes(self._batch.sockaddrs[NAME_SLOT * i : NAME_SLOT * (i + 1)])
-        return self._id(i), peer, bytes(self._batch.control_data[CONTROL_SLOT * i : CONTROL_SLOT * (i + 1)])
 
     def _whole(self, i: int, length: int) -> bytes:
         """A query behind its id, with what ran over."""

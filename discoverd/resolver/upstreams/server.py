@@ -80,9 +80,9 @@ class Server:
     def passed_over(self) -> None:
         self.rtt *= FORGIVING
 
-    def answers(self, seconds: float) -> None:
-        """It has answered after so many seconds."""
-        self.answered += 1
+    def answers(self, seconds: float, count: int = 1) -> None:
+        """It has answered after so many seconds, ``count`` questions at once."""
+        self.answered += count
         self.rtt = self.rtt + NEWEST * (seconds - self.rtt) if self.rtt else seconds
         self.failures, self._probe_wait = 0, PROBE_FIRST
         if self.down:

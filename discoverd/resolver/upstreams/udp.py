@@ -90,14 +90,15 @@ class Port:
     def read(self, arrived: Arrived) -> None:
         """Take in what is there. Replies to flights are put with what ``arrived`` by who asked."""
         waiting, receive = self.waiting, self._sock.recv
+        group, count = None, 0
         while self._sock.fileno() >= 0:
             try:
                 reply = receive(LARGEST)
             except (BlockingIOError, InterruptedError):
-                return
+                break
             except OSError as error:  # an ICMP message: nobody is there
                 self._fail(error.strerror or str(error))
-                return
+                break
             ident = reply[:2]
             attempt = waiting.get(ident)
             if isinstance(attempt, tuple):
@@ -106,6 +107,7 @@ class Port:
                     group = attempt[GROUP]
                     del group.flights.under_way[attempt[KEY]]
                     arrived[group.crowd].append((attempt, reply))
+                    count += 1
                     if self.retired and not waiting:
                         self.close()
                     continue
@@ -120,6 +122,8 @@ class Port:
                 reply = reply[:2] + bytes((reply[2] | TC,)) + reply[3:]
             self.forget(ident)
             attempt.replied(reply)
+        if group is not None:
+            group.server.answers(monotonic() - group.sent, count)
 
     def _fail(self, why: str) -> None:
         attempts = [a[GROUP].flights.landed(a) if isinstance(a, tuple) else a for a in list(self.waiting.values())]
