@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from discoverd.dns.fastpath import Missed
     from discoverd.dns.forwarding import Forwarding
-    from discoverd.dns.outbox import Outbox
+    from discoverd.dns.outbox import Late, Outbox
     from discoverd.dns.store import Store
     from discoverd.resolver.upstreams.flights import Flight, Question
 
@@ -50,12 +50,13 @@ class Misses:
 
     def take(
         self, missed: Sequence[Missed], places: Sequence[int], batch: tuple[bytes, bytes, bytes], began: int
-    ) -> list[int]:
+    ) -> set[int]:
         """Have questions asked that came in one batch, whose ids, sockaddrs and control data these are;
-        ``places`` says where in it each is. Returns which were not taken: those are for the handler.
+        ``places`` says where in it each is. Returns which were taken: the others are for the handler.
         """
         ids, peers, controls = batch
-        forwarding, left = self._forwarding, []
+        forwarding = self._forwarding
+        taken: set[int] = set()
         elsewhere, kept, forwarder = forwarding.elsewhere, forwarding.cache.peek, forwarding.forwarder
         fresh: dict[bytes, Question] = {}
         others: list[tuple[int, Question]] = []
@@ -70,7 +71,6 @@ class Misses:
                 or lower[1] == UNDERSCORE  # it may be about ports of what is above it
                 or len(lower) > QUESTION_MOST
             ):
-                left.append(number)
                 continue
             bits, do = query[1] & VARYING, opt[DO_AT] >> 7 if opt else 0
             key = lower + VARIANTS[bits | do]
@@ -84,13 +84,15 @@ class Misses:
                 others.append((number, asked))
             else:
                 servers, fresh[key] = whom, asked
+                taken.add(number)
         if fresh:
             questions = list(fresh.values())
             done = forwarder.launch(servers, questions, forwarding, self, began)
             forwarding.cache.misses += done
-            others += [(-1, question) for question in questions[done:]]
-        left += [number for number, asked in others if not self._ask(asked, began)]
-        return left
+            for question in questions[done:]:
+                self._ask(question, began)
+        taken.update(number for number, asked in others if self._ask(asked, began))
+        return taken
 
     def _ask(self, asked: Question, began: int) -> bool:
         """The same for one that is asked already, or that something old is kept for."""
@@ -105,13 +107,14 @@ class Misses:
 
     def answered(self, replies: list[tuple[Flight, bytes]]) -> None:
         """Send on what has come."""
-        cache, sent = self._forwarding.cache, []
+        cache = self._forwarding.cache
+        sent: list[Late] = []
         for flight, octets in replies:
             key, question, _, _, (ident, peer, control, opt, limit, store), _, group = flight
             try:
                 reply = upstreamed.read(octets, key[:-1])
             except MalformedError:
-                group.flights.landed(flight).replied(octets)
+                group.flights.unread(flight, octets)
                 continue
             if reply.lifetime > 0 and cache.entries_most:
                 cache.put(key, reply, reply.lifetime, reply.size)

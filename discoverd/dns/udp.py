@@ -272,10 +272,9 @@ class BatchedEndpoint(UdpEndpoint):
             return NOTHING
         batch = self._batch
         askers = bytes(batch.ids), bytes(batch.sockaddrs), bytes(batch.control_data) if self._control else b""
-        left = self._misses.take(elsewhere, missed, askers, clock())
-        asked = {number for number, *_ in elsewhere}.difference(left)
-        self.slow += len(asked)
-        return asked
+        taken = self._misses.take(elsewhere, missed, askers, clock())
+        self.slow += len(taken)
+        return taken
 
     def _whole(self, i: int, length: int) -> bytes:
         """A query behind its id, with what ran over."""

@@ -73,7 +73,9 @@ def read(reply: bytes, asked: bytes) -> Upstreamed:
 def _read(reply: bytes, asked: bytes) -> Upstreamed:
     _, flags, questions, answers, authority, additional = HEADER.unpack_from(reply)
     begin = offset = HEADER_SIZE + len(asked)
-    if questions != 1 or reply[HEADER_SIZE:begin].lower() != asked:
+    if questions != 1 or not (
+        reply.startswith(asked, HEADER_SIZE) or reply[HEADER_SIZE:begin].lower() == asked
+    ):
         raise MalformedError("the reply is to another question")
     wanted, unpack = int.from_bytes(asked[-4:-2], "big"), FIXED.unpack_from
     ttls: list[int] = []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from discoverd.resolver.upstreams.pending import Pending
 from discoverd.resolver.upstreams.query import Asked
-from discoverd.resolver.upstreams.udp import GROUP
+from discoverd.resolver.upstreams.udp import GROUP, IDENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ class Group:
 
     __slots__ = ("asker", "began", "crowd", "due", "flights", "order", "plain", "port", "sent", "server")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what a batch has in common
         self, flights: Flights, order: Sequence[Server], port: Port, asker: Asker, crowd: Crowd, began: int
     ) -> None:
         self.flights, self.order, self.server, self.port = flights, order, order[0], port
@@ -105,10 +105,19 @@ class Flights:
 
     def landed(self, flight: Flight) -> Try:
         """Something has happened: from now on it is a Pending, which has been asked once."""
-        key, question, flags, do, _, ident, group = flight
-        del self.under_way[key]
+        attempt = self._become_pending(flight)
+        attempt.sent_by(flight[GROUP].port, flight[IDENT])
+        return attempt
+
+    def unread(self, flight: Flight, reply: bytes) -> None:
+        """The reply that has come to it cannot be read."""
+        self._become_pending(flight).replied(reply)
+
+    def _become_pending(self, flight: Flight) -> Try:
+        key, question, flags, do, _, _, group = flight
+        self.under_way.pop(key, None)
         pending = Pending(key, Asked(flags, question, bool(do)), group.asker, self._done)
-        attempt = pending.adopt(group, ident)
+        attempt = pending.adopt(group)
         self._adopt(pending, group.crowd.waiter(flight))
         return attempt
 
@@ -129,5 +138,7 @@ class Flights:
             return
         self._groups = [group for group in self._groups if group.due > now]
         for group in late:
-            for flight in [f for f in group.port.waiting.values() if isinstance(f, tuple) and f[GROUP] is group]:
-                self.landed(flight)
+            waiting = list(group.port.waiting.values())
+            for flight in waiting:
+                if isinstance(flight, tuple) and flight[GROUP] is group:
+                    self.landed(flight)

@@ -64,8 +64,9 @@ class Try:
         except OSError as error:
             self.failed(error.strerror or str(error))
 
-    def sent_already(self, port: Port, ident: bytes, *, plain: bool) -> None:
-        self._port, self._ident, self.plain = port, ident, plain
+    def sent_by(self, port: Port, ident: bytes) -> None:
+        """It was sent already, and hears of the reply from now on."""
+        self._port, self._ident = port, ident
         port.waiting[ident] = self
 
     def forget(self) -> None:
@@ -110,7 +111,7 @@ class Pending:
         self._tries: list[Try] = []
         self._order: Sequence[Server] = ()
         self._turn = 0
-        #: Monotonic times at which :meth:`late` is due, and at which the asker is to be told that it takes long.
+        #: Monotonic times at which :meth:`late` is due, and at which the asker is told that it takes long.
         self.due = self._end_at = 0.0
         self.patience_ends = NEVER
         self.ended = False
@@ -128,12 +129,12 @@ class Pending:
         self.due = self._end_at = now + ALL_SECONDS
         self._next()
 
-    def adopt(self, group: Group, ident: bytes) -> Try:
+    def adopt(self, group: Group) -> Try:
         """The first server was asked already."""
         self._order, self._turn, self._end_at = group.order, 1, group.sent + ALL_SECONDS
         self.due = min(group.due, self._end_at)
         attempt = Try(self, group.server, group.sent, stream=False)
-        attempt.sent_already(group.port, ident, plain=group.plain)
+        attempt.plain = group.plain
         self._tries.append(attempt)
         return attempt
 
@@ -225,8 +226,7 @@ class Pending:
         attempt = Try(self, server, now, stream=stream)
         self._tries.append(attempt)
         rounds = (self._turn - 1) // (len(self._order) or 1)
-        due, end = now + server.patience() * 2**rounds, self._end_at
-        self.due = due if due < end else end
+        self.due = min(self._end_at, now + server.patience() * 2**rounds)
         attempt.send(server.query(self.asked))
 
     def _knows_no_edns(self, reply: bytes) -> bool:

@@ -72,10 +72,7 @@ class Server:
 
     def patience(self) -> float:
         """Seconds to wait for its reply."""
-        wanted = 4 * self.rtt or PATIENCE_MOST
-        if wanted < PATIENCE_LEAST:
-            return PATIENCE_LEAST
-        return wanted if wanted < PATIENCE_MOST else PATIENCE_MOST
+        return min(PATIENCE_MOST, max(PATIENCE_LEAST, 4 * self.rtt)) if self.rtt else PATIENCE_MOST
 
     def passed_over(self) -> None:
         self.rtt *= FORGIVING

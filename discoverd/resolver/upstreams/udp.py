@@ -9,6 +9,7 @@ to cost half as much again under load.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import selectors
 import socket
@@ -35,7 +36,7 @@ LARGEST: Final = 4096
 #: Rcodes that need no second thought: NOERROR and NXDOMAIN.
 GOOD: Final = (0, 3)
 #: Where these stand in a Flight.
-KEY, QUESTION, GROUP = 0, 1, 6
+KEY, QUESTION, IDENT, GROUP = 0, 1, 5, 6
 
 
 class Port:
@@ -88,7 +89,7 @@ class Port:
             self.close()
 
     def read(self, arrived: Arrived) -> None:
-        """Take in what is there. Replies to flights are put with what ``arrived`` by who asked."""
+        """Take in what is there. Replies to flights are put with what has ``arrived``, by who asked."""
         waiting, receive = self.waiting, self._sock.recv
         group, count = None, 0
         while self._sock.fileno() >= 0:
@@ -126,7 +127,10 @@ class Port:
             group.server.answers(monotonic() - group.sent, count)
 
     def _fail(self, why: str) -> None:
-        attempts = [a[GROUP].flights.landed(a) if isinstance(a, tuple) else a for a in list(self.waiting.values())]
+        attempts = [
+            each[GROUP].flights.landed(each) if isinstance(each, tuple) else each
+            for each in list(self.waiting.values())
+        ]
         self.waiting.clear()
         if self.retired:
             self.close()
@@ -187,6 +191,9 @@ class Ports:
         self._inbox = Inbox()
         self._ports: list[Port | None] = [None] * SOCKETS
         self._retired: list[Port] = []
+        #: Made ahead, so that no question waits for it: a socket in 32 is a question in 32, beyond the p99.
+        self._spare: Port | None = None
+        self._preparing = False
 
     def send(self, query: bytes, attempt: Attempt) -> tuple[Port, bytes]:
         """Send a query under a random id; what to ``forget`` it with. Raises OSError."""
@@ -205,8 +212,21 @@ class Ports:
             port = self._fresh(slot)
         return port, USES - port.uses
 
+    def _prepare(self) -> None:
+        self._preparing = False
+        if self._spare is None and any(self._ports):
+            with contextlib.suppress(OSError):  # who needs it is told
+                self._spare = Port(self._host, self._port, self._inbox)
+
     def _fresh(self, slot: int) -> Port:
-        made = Port(self._host, self._port, self._inbox)
+        made, self._spare = self._spare, None
+        if made is None or monotonic() - made.born > LIFE_SECONDS:
+            if made is not None:
+                made.retire()
+            made = Port(self._host, self._port, self._inbox)
+        if not self._preparing:
+            self._preparing = True
+            asyncio.get_running_loop().call_soon(self._prepare)
         self._retire(slot)
         self._ports[slot] = made
         return made
@@ -224,12 +244,18 @@ class Ports:
         for slot, port in enumerate(self._ports):
             if port is not None and port.born < limit:
                 self._retire(slot)
+        if self._spare is not None and self._spare.born < limit:
+            self._spare.retire()
+            self._spare = None
         self._retired = [port for port in self._retired if port.waiting]
-        return bool(self._retired) or any(self._ports)
+        return bool(self._retired or self._spare) or any(self._ports)
 
     def close(self) -> None:
         for slot in range(SOCKETS):
             self._retire(slot)
+        if self._spare is not None:
+            self._spare.retire()
+            self._spare = None
         for port in self._retired:
             if port.waiting:
                 port.waiting.clear()
