@@ -59,7 +59,7 @@ class Waiter:
         return failed(self.ident, self.asked, self.opt, rcode)
 
 
-def given(  # noqa: PLR0913, PLR0917 - an object to hold it would be made for each question
+def given(  # noqa: PLR0917 - an object to hold it would be made for each question
     ident: bytes,
     asked: bytes,
     opt: bytes,

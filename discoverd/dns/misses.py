@@ -89,8 +89,8 @@ class Misses:
             questions = list(fresh.values())
             done = forwarder.launch(servers, questions, forwarding, self, began)
             forwarding.cache.misses += done
-            for question in questions[done:]:
-                self._ask(question, began)
+            for each in questions[done:]:
+                self._ask(each, began)
         taken.update(number for number, asked in others if self._ask(asked, began))
         return taken
 

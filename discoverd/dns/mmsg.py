@@ -161,7 +161,10 @@ def send_all(fd: int, at: int, first: int, last: int) -> int:
 
 
 def messages(
-    sock: socket.socket, names: ctypes.Array[ctypes.c_char], controls: ctypes.Array[ctypes.c_char], control: int
+    sock: socket.socket,
+    names: ctypes.Array[ctypes.c_char],
+    controls: ctypes.Array[ctypes.c_char],
+    control: int,
 ) -> tuple[ctypes.Array[_Mmsghdr], ctypes.Array[_Iovec]]:
     """BATCH messages of one part each, whose addresses and control data lie in these slots."""
     made, parts = (_Mmsghdr * BATCH)(), (_Iovec * BATCH)()

@@ -146,10 +146,12 @@ class Observer:
         self._hits.add([each[3] for each in late])
         if self.log is not None and (picked := self.log.pick(len(late))):
             wall = time.time_ns() - now
-            self.log.take([
-                (wall + began, now - began, UDP, peer, None, reply, True)
-                for reply, peer, _, _, began in (late[i] for i in picked)
-            ])
+            self.log.take(
+                [
+                    (wall + began, now - began, UDP, peer, None, reply, True)
+                    for reply, peer, _, _, began in (late[i] for i in picked)
+                ]
+            )
 
     def number(self, store: Store, reply: bytes) -> int:
         """Where a reply is counted."""

@@ -44,11 +44,11 @@ class Store:
     __slots__ = (
         "_foreign",
         "_hits",
-        "place",
         "denials",
         "exact",
         "may_recurse",
         "open",
+        "place",
         "prepared",
         "rings",
         "view",

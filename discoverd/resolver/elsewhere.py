@@ -23,6 +23,4 @@ def is_elsewhere(local: Local, domain: str) -> bool:
             return False
     # what has a name of ours below it is in the index itself
     names = local.registry.names
-    return not local.settings.bare_names or not any(
-        above in names for above in (domain, *ancestors(domain))
-    )
+    return not local.settings.bare_names or not any(above in names for above in (domain, *ancestors(domain)))

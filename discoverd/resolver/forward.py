@@ -19,7 +19,7 @@ from discoverd.resolver.upstreams.probe import Probe
 from discoverd.resolver.upstreams.query import HOPS_MOST, MARK_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from discoverd.resolver.upstreams.flights import Crowd, Question
     from discoverd.resolver.upstreams.pending import Asker

@@ -45,7 +45,7 @@ class Group:
 
     __slots__ = ("asker", "began", "crowd", "due", "flights", "order", "plain", "port", "sent", "server")
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what a batch has in common
+    def __init__(  # noqa: PLR0917 - what a batch has in common
         self, flights: Flights, order: Sequence[Server], port: Port, asker: Asker, crowd: Crowd, began: int
     ) -> None:
         self.flights, self.order, self.server, self.port = flights, order, order[0], port

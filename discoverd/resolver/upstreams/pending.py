@@ -45,7 +45,18 @@ class Asker(Protocol):
 class Try:
     """One query to one server."""
 
-    __slots__ = ("_ident", "_owner", "_port", "answered", "over", "plain", "question", "sent", "server", "stream")
+    __slots__ = (
+        "_ident",
+        "_owner",
+        "_port",
+        "answered",
+        "over",
+        "plain",
+        "question",
+        "sent",
+        "server",
+        "stream",
+    )
 
     def __init__(self, owner: Pending, server: Server, now: float, *, stream: bool) -> None:
         self._owner, self.server, self.stream, self.plain = owner, server, stream, not server.edns

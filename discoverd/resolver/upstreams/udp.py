@@ -15,7 +15,7 @@ import selectors
 import socket
 from collections import defaultdict
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from discoverd.resolver.upstreams.query import HEADER_SIZE, ONE_QUESTION, QR, TC, matches
 
@@ -36,7 +36,10 @@ LARGEST: Final = 4096
 #: Rcodes that need no second thought: NOERROR and NXDOMAIN.
 GOOD: Final = (0, 3)
 #: Where these stand in a Flight.
-KEY, QUESTION, IDENT, GROUP = 0, 1, 5, 6
+KEY: Final = 0
+QUESTION: Final = 1
+IDENT: Final = 5
+GROUP: Final = 6
 
 
 class Port:
@@ -156,26 +159,27 @@ class Inbox:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._selector: selectors.BaseSelector | None = None
+        self._fd = -1
+        self._selector: Any = None
 
     def add(self, sock: socket.socket, port: Port) -> None:
         if self._selector is None:
+            # epoll or kqueue: both can be waited for themselves
             self._selector = selectors.DefaultSelector()
             self._loop = asyncio.get_running_loop()
-            self._loop.add_reader(self._selector, self._read)
+            self._fd = self._selector.fileno()
+            self._loop.add_reader(self._fd, self._read)
         self._selector.register(sock, selectors.EVENT_READ, port)
 
     def remove(self, sock: socket.socket) -> None:
-        assert self._selector is not None
         self._selector.unregister(sock)
         if not self._selector.get_map():
             assert self._loop is not None
-            self._loop.remove_reader(self._selector)
+            self._loop.remove_reader(self._fd)
             self._selector.close()
             self._selector = None
 
     def _read(self) -> None:
-        assert self._selector is not None
         arrived: Arrived = defaultdict(list)
         for key, _ in self._selector.select(0):
             key.data.read(arrived)
