@@ -163,7 +163,7 @@ async def test_a_name_that_becomes_ours_is_not_asked_any_more(tmp_path: Path) ->
 
 
 async def test_domains_that_something_of_ours_may_be_in(tmp_path: Path) -> None:
-    async with serving(tmp_path, '[dns]\ndomains = ["own.example"]\n') as server:
+    async with serving(tmp_path, domain=["own.example"]) as server:
         server.publish(instance("db", "192.0.2.7", scope="shop"))
         local = server.app.answering.local
         for domain in (
