@@ -131,6 +131,11 @@ class UdpEndpoint:
     def close(self) -> None:
         self.sock.close()
 
+    @property
+    def lost_replies(self) -> int:
+        """Those that the kernel did not take."""
+        return self.dropped
+
     def drain(self) -> None:
         """Answer what is there, up to ROUND datagrams."""
         for _ in range(ROUND):
@@ -195,6 +200,7 @@ class BatchedEndpoint(UdpEndpoint):
         self._hits = handler.fastpath.hits
         self._starts = range(0, SLOT * mmsg.BATCH, SLOT)
         outbox = Outbox(sock, handler.observer, control=self._control)
+        self._outbox = outbox
         self._misses = Misses(handler.asks, outbox) if handler.asks is not None else None
 
     def drain(self) -> None:
@@ -204,6 +210,10 @@ class BatchedEndpoint(UdpEndpoint):
                 self._answer_batch(taken)
             if taken < mmsg.BATCH:
                 return
+
+    @property
+    def lost_replies(self) -> int:
+        return self.dropped + self._outbox.dropped
 
     def _answer_batch(self, count: int) -> None:
         batch, exact = self._batch, self._handler.fastpath.exact
