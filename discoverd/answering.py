@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from discoverd import __version__
@@ -19,6 +20,7 @@ from discoverd.querylog import QueryLog
 from discoverd.querylog import Settings as QueryLogSettings
 from discoverd.registry import Registry
 from discoverd.resolver.consul import ConsulNames
+from discoverd.resolver.elsewhere import is_elsewhere
 from discoverd.resolver.forward import Forwarder, Upstream
 from discoverd.resolver.local import Local, Settings
 from discoverd.resolver.outcome import Fail
@@ -80,7 +82,9 @@ class Answering:
         self.local = Local(self.registry, choices.settings)
         self.local.hosts = self.views.host_of
         self.fastpath = Fastpath(choices.udp_size, denial=Denial(self.local), cookie=cookies.answer)
-        self.forwarding = Forwarding(Forwarder((), {}), self._look_up, self.fastpath)
+        self.forwarding = Forwarding(
+            Forwarder((), {}), self._look_up, self.fastpath, partial(is_elsewhere, self.local)
+        )
         self.handler = Handler(
             self.local,
             self.views,
@@ -93,6 +97,7 @@ class Answering:
         #: Before any endpoint is made: which of them serves depends on it.
         self.query_log = QueryLog(choices.query_log) if choices.query_log else None
         self.handler.observer.log = self.query_log
+        self.handler.asks = self.forwarding
         self._ask, self._cookies = look_up, cookies
         self.registry.subscribe(self._changed)
         self.catalog.subscribe(self.fastpath.drop)
@@ -114,6 +119,7 @@ class Answering:
             choices.rate_limit, choices.rate_limit_exempt, self._cookies
         )
         self.fastpath.clear()
+        self.forwarding.changed()
 
     async def close(self) -> None:
         """Write down what was answered last."""
@@ -125,6 +131,7 @@ class Answering:
         return DnsServer(listeners, self.handler, self.forwarding.take)
 
     def _changed(self, change: Change) -> None:
+        self.forwarding.changed()
         if change.everything:
             self.host_addresses.forget()
             self.fastpath.clear()

@@ -9,26 +9,30 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from discoverd.dns import foreign as replies
-from discoverd.dns import message, wire
+from discoverd.dns import message, upstreamed, wire
 from discoverd.dns.kept import Kept
 from discoverd.dns.message import MalformedError
 from discoverd.resolver import private
 from discoverd.resolver.cache import Cache
 from discoverd.resolver.forward import ALL_SECONDS, Forwarder
 from discoverd.resolver.outcome import Fail
+from discoverd.resolver.upstreams.pending import NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from discoverd.dns.fastpath import Fastpath
-    from discoverd.dns.foreign import Awaited, Foreign, Upstreamed
+    from discoverd.dns.foreign import Awaited, Foreign, Waiter
     from discoverd.dns.ratelimit import RateLimit
+    from discoverd.dns.upstreamed import Upstreamed
     from discoverd.resolver.cache import Entry
     from discoverd.resolver.outcome import Outcome, Question
+    from discoverd.resolver.upstreams import Server
     from discoverd.resolver.upstreams.pending import Pending
+    from discoverd.resolver.upstreams.query import Asked
 
     LookUp = Callable[[Question, object], Awaitable[Outcome]]
 
@@ -45,27 +49,13 @@ OCTETS_MOST: Final = 32 * 1024 * 1024
 #: stale ones (RFC 8767 sections 4 and 5).
 STALE_AFTER_SECONDS: Final = 1.8
 STALE_TTL: Final = 30
+#: Domains that are known to be somebody else's.
+DOMAINS_MOST: Final = 10_000
+#: Octets of a key behind the question.
+VARIANT: Final = 1
 #: Failures that are told one by one, in so many seconds.
 TOLD_MOST: Final = 5
 TOLD_SECONDS: Final = 10.0
-
-
-class Waiter:
-    """An asker, and how its reply is sent."""
-
-    __slots__ = ("foreign", "send", "served", "timer")
-
-    def __init__(self, foreign: Foreign, send: Callable[[bytes], None]) -> None:
-        self.foreign, self.send = foreign, send
-        self.served = False
-        self.timer: asyncio.TimerHandle | None = None
-
-    def serve(self, reply: bytes) -> None:
-        if not self.served:
-            self.served = True
-            if self.timer is not None:
-                self.timer.cancel()
-            self.send(reply)
 
 
 class Forwarding:
@@ -74,11 +64,18 @@ class Forwarding:
     """
 
     def __init__(
-        self, forwarder: Forwarder, look_up: LookUp | None = None, fastpath: Fastpath | None = None
+        self,
+        forwarder: Forwarder,
+        look_up: LookUp | None = None,
+        fastpath: Fastpath | None = None,
+        is_elsewhere: Callable[[str], bool] = lambda _domain: False,
     ) -> None:
         self._forwarder, self._look_up = forwarder, look_up
-        self.cache: Cache[Upstreamed] = Cache(ENTRIES_MOST, OCTETS_MOST, variant=1)
+        self.cache: Cache[Upstreamed] = Cache(ENTRIES_MOST, OCTETS_MOST, variant=VARIANT)
         self.kept = Kept(fastpath, self.cache, self._refresh) if fastpath is not None else None
+        #: Domains in wire format to who is asked about all names right below them, none of them ours.
+        self.elsewhere: dict[bytes, Sequence[Server]] = fastpath.elsewhere if fastpath is not None else {}
+        self._is_elsewhere = is_elsewhere
         self._tasks: set[asyncio.Task[None]] = set()
         self._told, self._told_since = 0, float("-inf")
         #: Counted along: it bounds all replies.
@@ -98,6 +95,7 @@ class Forwarding:
             return
         self._forwarder = new
         self.flush()
+        self.changed()
         old.retire()
 
     @property
@@ -116,7 +114,7 @@ class Forwarding:
             ("stale", ""): cache.stale,
             ("evicted", ""): cache.evicted,
             ("prefetched", ""): cache.prefetched,
-            ("in flight", ""): len(forwarder.in_flight),
+            ("in flight", ""): forwarder.under_way,
             ("rejected", ""): forwarder.rejected,
             ("loops", ""): forwarder.loops,
             ("failed", ""): self.failed,
@@ -131,6 +129,24 @@ class Forwarding:
             found["unanswered", str(server)] += server.failed_count
             found["up", str(server)] += not server.down
         return found
+
+    def changed(self) -> None:
+        """The registry has changed, or what is configured: what is known of domains may be wrong."""
+        self.elsewhere.clear()
+
+    def _learn(self, foreign: Foreign, servers: Sequence[Server]) -> None:
+        """Know for the next time that all names right below this one's domain are others'."""
+        key, (_, _, domain) = foreign.query.key, foreign.query.question.name.partition(".")
+        octets = key[1 + key[0] : -4]
+        if (
+            octets not in self.elsewhere
+            and len(self.elsewhere) < DOMAINS_MOST
+            and domain
+            and private.zone_of(f"x.{domain}") is None
+            and not any(zone.partition(".")[2] == domain for zone in self._forwarder.zones)
+            and self._is_elsewhere(domain)
+        ):
+            self.elsewhere[octets] = servers
 
     def flush(self, name: str | None = None) -> int:
         """Forget what is kept of a name and all below it, without one everything; how many answers."""
@@ -149,7 +165,8 @@ class Forwarding:
             return
         zone = private.zone_of(question.name)
         kept_here = zone is not None and not forwarder.configured(question.name)
-        if kept_here or not forwarder.servers(question.name):
+        servers = forwarder.servers(question.name)
+        if kept_here or not servers:
             self.private += 1
             send(self._private(foreign, zone or ""))
             return
@@ -158,78 +175,91 @@ class Forwarding:
             self._fail(foreign, why)
             send(foreign.failure(message.SERVFAIL))
             return
-        self._take(foreign, key, send)
+        self._learn(foreign, servers)
+        self._take(foreign, key, servers, send)
 
-    def _take(self, foreign: Foreign, key: bytes, send: Callable[[bytes], None]) -> None:
+    def _take(
+        self, foreign: Foreign, key: bytes, servers: Sequence[Server], send: Callable[[bytes], None]
+    ) -> None:
         cache = self.cache
         entry, now = cache.get(key), cache.clock()
-        if entry is not None and now < entry.expires:
-            cache.hits += 1
-            entry.hits += 1
-            if entry.value is None:
-                send(foreign.failure(message.SERVFAIL))
-                return
-            reply = foreign.answer(entry.value, entry.value.aged(int(now - entry.stored)), kept=True)
-            send(reply)
-            if self.kept is not None:
-                self.kept.offer(foreign, entry, reply)
-            if entry.wants_refresh(now):
-                self._refresh(foreign, entry)
+        if entry is None or now >= entry.expires:
+            self.miss(key, foreign.asked, servers, foreign.waiter(send), entry)
             return
-        cache.misses += 1
-        waiter = Waiter(foreign, send)
+        cache.hits += 1
+        entry.hits += 1
+        if entry.value is None:
+            send(foreign.failure(message.SERVFAIL))
+            return
+        reply = foreign.answer(entry.value, entry.value.aged(int(now - entry.stored)), kept=True)
+        send(reply)
+        if self.kept is not None:
+            self.kept.offer(foreign, entry, reply)
+        if entry.wants_refresh(now):
+            self._refresh(foreign, entry)
+
+    def miss(
+        self,
+        key: bytes,
+        asked: Asked,
+        servers: Sequence[Server],
+        waiter: Waiter,
+        entry: Entry[Upstreamed] | None,
+    ) -> None:
+        """Ask a question that nothing fresh is kept for, ``entry`` being what is."""
+        self.cache.misses += 1
         if entry is not None:
-            if now < entry.retry_at or self._forwarder.all_down(foreign.query.question.name):
+            now = self.cache.clock()
+            if now < entry.retry_at or all(server.down for server in servers):
                 self._serve_stale(waiter, entry)
                 if now < entry.retry_at:
                     return
-            else:
-                loop = asyncio.get_running_loop()
-                waiter.timer = loop.call_later(STALE_AFTER_SECONDS, self._serve_stale, waiter, entry)
-        self._ask(foreign, key, waiter)
+        pending = self._forwarder.ask(key, asked, servers, waiter, self)
+        if isinstance(pending, str):
+            self._settle(key, asked, [waiter], None, pending)
+        elif entry is not None and pending.patience_ends == NEVER:
+            pending.patience_ends = monotonic() + STALE_AFTER_SECONDS
 
-    def _ask(self, foreign: Foreign, key: bytes, waiter: Waiter | None) -> None:
-        asked, question = foreign.asked, foreign.query.key
+    # -- what becomes of it: see upstreams.pending.Asker ------------------------------------
 
-        def read(reply: bytes) -> Upstreamed:
-            try:
-                return replies.read(reply, question)
-            except MalformedError as error:
-                raise ValueError(str(error)) from None
+    def read(self, reply: bytes, pending: Pending) -> Upstreamed:
+        try:
+            return upstreamed.read(reply, pending.key[:-VARIANT])
+        except MalformedError as error:
+            raise ValueError(str(error)) from None
 
-        def settled(pending: Pending, reply: Any, why: str) -> None:
-            self._settled(key, asked.name, pending.waiters, reply, why)
+    def impatient(self, pending: Pending) -> None:
+        entry = self.cache.peek(pending.key)
+        if entry is not None:
+            for waiter in pending.waiters:
+                self._serve_stale(waiter, entry)
 
-        why = self._forwarder.ask(key, asked, waiter, read, settled)
-        if why and waiter is not None:
-            self._settled(key, asked.name, [waiter], None, why)
+    def settled(self, pending: Pending, read: Upstreamed | None, why: str) -> None:
+        self._settle(pending.key, pending.asked, pending.waiters, read, why)
 
-    def _settled(
-        self, key: bytes, name: str, waiters: list[Waiter], reply: Upstreamed | None, why: str
+    def _settle(
+        self, key: bytes, asked: Asked, waiters: Sequence[Waiter], reply: Upstreamed | None, why: str
     ) -> None:
-        cache = self.cache
-        good = reply is not None and reply.flags[1] & 0xF in replies.KEPT_RCODES and not reply.extended
-        old = None if good else cache.peek(key)
-        if reply is not None and good:
+        cache, old = self.cache, None
+        if good := reply is not None and reply.is_good:
             if reply.lifetime > 0:
-                size = len(reply.records) + 32 * len(reply.ttls)
-                cache.put(key, reply, reply.lifetime, size)
+                cache.put(key, reply, reply.lifetime, reply.size)
             elif (kept := cache.peek(key)) is not None:
                 kept.refreshing = False
         else:
+            old = cache.peek(key)
             cache.failed(key)
         for waiter in waiters:
-            foreign = waiter.foreign
             if waiter.served:
                 continue
             if old is not None and old.value is not None:
                 self._serve_stale(waiter, old)
             elif reply is not None:
-                waiter.serve(foreign.answer(reply, reply.records))
+                waiter.serve(waiter.answer(reply, reply.records))
             else:
-                waiter.serve(foreign.failure(message.SERVFAIL))
+                waiter.serve(waiter.failure(message.SERVFAIL))
         if not good and why:
-            self._tell(name, why)
+            self._tell(asked.name, why)
 
     def _serve_stale(self, waiter: Waiter, entry: Entry[Upstreamed]) -> None:
         """RFC 8767: better an old answer than none."""
@@ -239,13 +269,17 @@ class Forwarding:
         fresh = now < entry.expires
         self.cache.stale += not fresh
         records = reply.aged(int(now - entry.stored)) if fresh else reply.aged(0, STALE_TTL)
-        waiter.serve(waiter.foreign.answer(reply, records, kept=True))
+        waiter.serve(waiter.answer(reply, records, kept=True))
 
     def _refresh(self, foreign: Foreign, entry: Entry[Upstreamed]) -> None:
         """Ask anew before an answer's time is over; nobody waits for it."""
+        asked, forwarder = foreign.asked, self._forwarder
         entry.refreshing = True
-        self.cache.prefetched += 1
-        self._ask(foreign, entry.key, None)
+        pending = forwarder.ask(entry.key, asked, forwarder.servers(asked.name), None, self)
+        if isinstance(pending, str):
+            entry.refreshing = False
+        else:
+            self.cache.prefetched += 1
 
     # -- what is not asked ------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from discoverd.dns.cookies import Cookies
     from discoverd.dns.fastpath import Fastpath
+    from discoverd.dns.forwarding import Forwarding
     from discoverd.dns.ratelimit import RateLimit
     from discoverd.dns.store import Store
     from discoverd.dns.transfer import Transfer
@@ -101,6 +102,8 @@ class Handler:
         self.observer = Observer(fastpath)
         #: Of replies to datagrams; such askers are not remembered by the fast path.
         self.rate_limit: RateLimit | None = None
+        #: Who asks others, where plain questions for their names need not come here.
+        self.asks: Forwarding | None = None
 
     def place(self, asker: str, own: str | None) -> Store:
         """The store of an asker's view; remembered where the asker's address alone decides it."""

@@ -7,7 +7,10 @@ iterator in each ring that counts took 20 to 90, the more the colder the caches,
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Types that are told apart; what else is asked is counted together.
 TYPES: Final = {
@@ -68,7 +71,7 @@ class Hits:
             made = self._by_type[rcode, place] = ByType(numbers)
         return made
 
-    def add(self, numbers: memoryview) -> None:
+    def add(self, numbers: Sequence[int]) -> None:
         """Count a batch, which has at least one reply."""
         counts = self.counts
         if numbers[1:] == numbers[:-1]:  # all alike, as most batches are

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from discoverd.dns.fastpath import Fastpath
-    from discoverd.dns.foreign import Foreign, Upstreamed
+    from discoverd.dns.foreign import Foreign
     from discoverd.dns.store import Store, Uses
+    from discoverd.dns.upstreamed import Upstreamed
     from discoverd.resolver.cache import Cache, Entry
 
 TICK_SECONDS: Final = 1.0

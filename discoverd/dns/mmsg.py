@@ -111,7 +111,7 @@ class Batch:
         it came: a reply leaves from the address that was asked, at no cost.
         """
         assert _calls is not None
-        self._receive, self._send, self._fd = _calls.recvmmsg, _calls.sendmmsg, sock.fileno()
+        self._receive, self._fd = _calls.recvmmsg, sock.fileno()
         self.names = ctypes.create_string_buffer(NAME_SLOT * BATCH)
         self.controls = ctypes.create_string_buffer(CONTROL_SLOT * BATCH)
         self._control = control
@@ -209,11 +209,37 @@ class Batch:
 
     def send(self, first: int, last: int) -> int:
         """Send messages first to last, the last left out; returns how many the kernel did not take."""
-        dropped = 0
-        while first < last:
-            sent: int = self._send(self._fd, self._out_at + 64 * first, last - first, MSG_DONTWAIT)
-            if sent < last - first:
-                dropped += 1  # the one that failed is skipped, the others are none the worse for it
-                sent = max(sent, 0) + 1
-            first += sent
-        return dropped
+        return send_all(self._fd, self._out_at, first, last)
+
+
+def send_all(fd: int, at: int, first: int, last: int) -> int:
+    """Send messages first to last, the last left out, of those that lie at an address; returns how many
+    the kernel did not take.
+    """
+    assert _calls is not None
+    dropped = 0
+    while first < last:
+        sent: int = _calls.sendmmsg(fd, at + 64 * first, last - first, MSG_DONTWAIT)
+        if sent < last - first:
+            dropped += 1  # the one that failed is skipped, the others are none the worse for it
+            sent = max(sent, 0) + 1
+        first += sent
+    return dropped
+
+
+def messages(
+    sock: socket.socket,
+    names: ctypes.Array[ctypes.c_char],
+    controls: ctypes.Array[ctypes.c_char],
+    control: int,
+) -> tuple[ctypes.Array[_Mmsghdr], ctypes.Array[_Iovec]]:
+    """BATCH messages of one part each, whose addresses and control data lie in these slots."""
+    made, parts = (_Mmsghdr * BATCH)(), (_Iovec * BATCH)()
+    for i in range(BATCH):
+        header = made[i].header
+        header.name = ctypes.addressof(names) + NAME_SLOT * i
+        header.namelen = 28 if sock.family == socket.AF_INET6 else 16
+        header.iov, header.iovlen = ctypes.addressof(parts) + 16 * i, 1
+        if control:
+            header.control, header.controllen = ctypes.addressof(controls) + CONTROL_SLOT * i, control
+    return made, parts

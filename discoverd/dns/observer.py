@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from discoverd.dns.fastpath import Fastpath
+    from discoverd.dns.outbox import Late
     from discoverd.dns.store import Store
 
 UDP, TCP, HTTPS = "udp", "tcp", "https"
@@ -136,6 +137,25 @@ class Observer:
             return reply
 
         return seen
+
+    def saw_forwarded(self, late: Sequence[Late]) -> None:
+        """Answers of somebody else to datagrams, sent just now; the peers are sockaddrs."""
+        now, times = clock(), self.times[FORWARDED]
+        for began, count in Counter([each[4] for each in late]).items():  # a batch began at once
+            times.add(now - began, count)
+        self._hits.add([each[3] for each in late])
+        if self.log is not None and (picked := self.log.pick(len(late))):
+            wall = time.time_ns() - now
+            self.log.take(
+                [
+                    (wall + began, now - began, UDP, peer, None, reply, True)
+                    for reply, peer, _, _, began in (late[i] for i in picked)
+                ]
+            )
+
+    def number(self, store: Store, reply: bytes) -> int:
+        """Where a reply is counted."""
+        return self._hits.number(*kind_of(reply), store.place)
 
     def transfer(self, store: Store, qtype: int) -> None:
         """A transfer of a whole domain has begun."""

@@ -204,7 +204,7 @@ class DnsServer:
         return Counts(
             sum(u.fast for u in self.udp),
             sum(u.slow for u in self.udp),
-            sum(u.dropped for u in self.udp),
+            sum(u.lost_replies for u in self.udp),
             sum(len(t.connections) for t in self.tcp),
             sum(t.refused for t in self.tcp),
             shed=sum(u.load.shed for u in self.udp),

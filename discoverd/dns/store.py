@@ -58,12 +58,13 @@ class Store:
     __slots__ = (
         "_foreign",
         "_hits",
-        "_place",
         "denials",
         "denied",
         "exact",
         "folded",
         "may_recurse",
+        "open",
+        "place",
         "prepared",
         "rings",
         "view",
@@ -72,11 +73,13 @@ class Store:
     def __init__(self, view: View, *, may_recurse: bool, hits: Hits) -> None:
         """``hits`` is where what is given out from here is counted."""
         self.view, self.may_recurse = view, may_recurse
-        self._hits, self._place = hits, view.place.name.lower()
+        #: Whether all that is not ours is asked of others; a link may make a name its own asker's alone.
+        self.open = may_recurse and not view.links
+        self._hits, self.place = hits, view.place.name.lower()
         #: What denies a name, by everything of a query's key but its first label (:mod:`.denial`).
         self.denied: dict[bytes, bytes] = {}
         #: By type in wire format, where names that are denied are counted.
-        self.denials = hits.by_type(message.NXDOMAIN, self._place)
+        self.denials = hits.by_type(message.NXDOMAIN, self.place)
         self.exact = Places()
         #: The same by keys in lower case: replies in pieces, with the question as it was asked among them.
         self.folded = Places()
@@ -101,7 +104,7 @@ class Store:
         if prepared.rotations <= ROTATIONS_MOST:
             tails = prepared.tails = (first, *map(tails.__getitem__, range(1, prepared.rotations)))
         size = HEADER_SIZE + len(question) + len(first)
-        number = self._number(question, prepared.rcode)
+        number = self.number(question, prepared.rcode)
         return _headers(flags, *counts), prepared.starts.__next__, tails, size, number
 
     def keep_exact(self, query: bytes, question: bytes, head: bytes, opt: bytes) -> None:
@@ -110,7 +113,7 @@ class Store:
         tails, key = prepared.tails, mmsg.key(query)
         if tails is None or len(query) > EXACT_SIZE or len(self.exact) >= EXACT_MOST or key in self.exact:
             return
-        places = lay([head + tail + opt for tail in tails], self._number(question, prepared.rcode))
+        places = lay([head + tail + opt for tail in tails], self.number(question, prepared.rcode))
         self.exact[key] = map(places.__getitem__, prepared.starts)
         prepared.keys = (*prepared.keys, key)
 
@@ -120,13 +123,14 @@ class Store:
         tails, key = prepared.tails, folded(query, question)
         if tails is None or key is None or len(self.folded) >= EXACT_MOST or key in self.folded:
             return
-        number = self._number(question, prepared.rcode)
+        number = self.number(question, prepared.rcode)
         places = lay([tail + opt for tail in tails], number, header, len(question))
         self.folded[key] = map(places.__getitem__, prepared.starts)
         prepared.keys = (*prepared.keys, key)
 
-    def _number(self, question: bytes, rcode: int) -> int:
-        return self._hits.by_type(rcode, self._place)[question[-4:-2]]
+    def number(self, question: bytes, rcode: int) -> int:
+        """Where replies to a lower-case question are counted."""
+        return self._hits.by_type(rcode, self.place)[question[-4:-2]]
 
     def keep_reply(self, query: bytes, question: bytes, reply: bytes) -> Uses:
         """Keep a reply that does not rotate, in place of one that is kept already.
@@ -135,7 +139,7 @@ class Store:
         """
         key = mmsg.key(query)
         self._foreign.setdefault(question, set()).add(key)
-        places, uses = lay([reply], self._number(question, reply[1] & 0xF)), Uses()
+        places, uses = lay([reply], self.number(question, reply[1] & 0xF)), Uses()
         self.exact[key] = map(places.__getitem__, uses.zeros)
         return uses
 

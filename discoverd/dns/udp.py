@@ -16,14 +16,18 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from discoverd.dns import mmsg
 from discoverd.dns.handler import Foreign
 from discoverd.dns.hits import UNCOUNTED
+from discoverd.dns.misses import Misses
 from discoverd.dns.mmsg import CONTROL_SLOT, ID_AT, ID_SIZE, KEYED, NAME_SLOT, OVERFLOW, PLACE, QUERY_AT, SLOT
 from discoverd.dns.observer import UDP, clock
+from discoverd.dns.outbox import Outbox
 from discoverd.dns.overload import Load
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
+    from discoverd.dns.fastpath import Missed
     from discoverd.dns.handler import Handler
 
     Forward = Callable[[Foreign, Callable[[bytes], None]], None]
@@ -44,6 +48,9 @@ K = TypeVar("K")
 V = TypeVar("V")
 Peer = tuple[str, int] | tuple[str, int, int, int]
 Ancillary = list[tuple[int, int, bytes]]
+
+#: Which questions others are asked: none.
+NOTHING: Final[frozenset[int]] = frozenset()
 
 
 def bind(family: int, host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -110,6 +117,11 @@ class UdpEndpoint:
 
     def close(self) -> None:
         self.sock.close()
+
+    @property
+    def lost_replies(self) -> int:
+        """Those that the kernel did not take."""
+        return self.dropped
 
     def drain(self) -> None:
         """Answer what is there, for as long as a turn lasts."""
@@ -181,6 +193,9 @@ class BatchedEndpoint(UdpEndpoint):
         self._control = 0 if self._bound else socket.CMSG_SPACE(pktinfo)
         self._batch = mmsg.Batch(sock, control=self._control)
         self._hits = handler.fastpath.hits
+        outbox = Outbox(sock, handler.observer, control=self._control)
+        self._outbox = outbox
+        self._misses = Misses(handler.asks, outbox) if handler.asks is not None else None
 
     def drain(self) -> None:
         end = self.load.begin()
@@ -197,6 +212,10 @@ class BatchedEndpoint(UdpEndpoint):
             if (now := clock()) >= end:
                 self.load.left_over(now, count)
                 return
+
+    @property
+    def lost_replies(self) -> int:
+        return self.dropped + self._outbox.dropped
 
     def _answer_batch(self, count: int) -> None:
         batch, exact = self._batch, self._handler.fastpath.exact
@@ -253,16 +272,19 @@ class BatchedEndpoint(UdpEndpoint):
     ) -> list[int]:
         """Answer queries that nothing is ready for; returns which of the datagrams get no reply now."""
         fastpath = self._handler.fastpath
-        answers = fastpath.vary(queries, [fastpath.placed.get(askers[i]) for i in missed])
+        placed = [fastpath.placed.get(askers[i]) for i in missed]
+        elsewhere: list[Missed] = []
+        answers = fastpath.vary(queries, placed, elsewhere)
         slow = answers.count(None)
         self.fast += len(answers) - slow
-        if slow:  # only now is it worth knowing who asked, and where
-            load, shed = self.load, self.load.shed
+        load, shed = self.load, self.load.shed
+        asked = self._ask_others(elsewhere, missed) if elsewhere and not load.shedding else NOTHING
+        if slow > len(asked):  # only now is it worth knowing who asked, and where
             answers = [
                 self._answer_slowly(self._id(i) + query, self._peer(i), self._ancillary(i))
-                if answer is None and (not load.shedding or load.admits(askers[i]))
+                if answer is None and number not in asked and (not load.shedding or load.admits(askers[i]))
                 else answer
-                for i, query, answer in zip(missed, queries, answers, strict=True)
+                for number, (i, query, answer) in enumerate(zip(missed, queries, answers, strict=True))
             ]
             self.slow += load.shed - shed
         # they are laid out one after the other, and sent from there
@@ -274,6 +296,17 @@ class BatchedEndpoint(UdpEndpoint):
         for i, start, size in zip(missed, starts, sizes, strict=False):
             replies[i] = PLACE.pack(start, size, 0, 0, 0, UNCOUNTED)
         return [i for i, answer in zip(missed, answers, strict=True) if answer is None] if slow else []
+
+    def _ask_others(self, elsewhere: list[Missed], missed: list[int]) -> AbstractSet[int]:
+        """Have others asked what is theirs; which questions are seen to by that."""
+        if self._misses is None:
+            return NOTHING
+        batch = self._batch
+        controls = bytes(batch.control_data) if self._control else b""
+        batched = batch.ids.tobytes(), bytes(batch.sockaddrs), controls
+        taken = self._misses.take(elsewhere, missed, batched, clock())
+        self.slow += len(taken)
+        return taken
 
     def _query(self, key: bytes, length: int, i: int) -> bytes:
         """A query behind its id, with what ran over; nothing where there is not even an id."""

@@ -52,16 +52,24 @@ def begin(forwarder: Forwarder, name: str = "example.com", flags: int = RD) -> a
     question = dns.message.make_query(name, "A").to_wire()[12:]
     done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-    def settled(pending: Pending, reply: Any, why: str) -> None:
-        for waiter in pending.waiters:
-            if reply is None:
-                waiter.set_exception(RuntimeError(why))
-            else:
-                waiter.set_result(reply)
+    class Asking:
+        def read(self, reply: bytes, pending: Pending) -> bytes:
+            return reply
+
+        def impatient(self, pending: Pending) -> None:
+            raise AssertionError
+
+        def settled(self, pending: Pending, read: Any, why: str) -> None:
+            for waiter in pending.waiters:
+                if read is None:
+                    waiter.set_exception(RuntimeError(why))
+                else:
+                    waiter.set_result(read)
 
     key = question.lower() + flags.to_bytes(2, "big")
-    why = forwarder.ask(key, Asked(name, flags, question), done, bytes, settled)
-    if why:
+    asked = Asked(flags, question)
+    why = forwarder.ask(key, asked, forwarder.servers(asked.name), done, Asking())
+    if isinstance(why, str):
         done.set_exception(RuntimeError(why))
     return done
 
@@ -231,7 +239,7 @@ def test_the_fastest_is_asked_and_the_others_from_time_to_time() -> None:
     slow, quick = forwarder.known.values()
     asked = []
     for _ in range(1000):
-        first = pending.in_order((slow, quick), "example.com", 0.0)[0]
+        first = pending.in_order((slow, quick), Asked(RD, b""), 0.0)[0]
         first.answers(0.2 if first is slow else 0.02)
         asked.append(first)
     assert set(asked[:2]) == {slow, quick}, "who was never asked is asked first"

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from discoverd.resolver.upstreams.query import (
-    FORMERR,
-    HEADER_SIZE,
-    NOTIMP,
-    SERVER_ERRORS,
-    TC,
-    Asked,
-)
+from discoverd.resolver.upstreams.query import FORMERR, HEADER_SIZE, NOTIMP, SERVER_ERRORS, TC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from discoverd.resolver.upstreams.flights import Group
+    from discoverd.resolver.upstreams.query import Asked
     from discoverd.resolver.upstreams.server import Server
     from discoverd.resolver.upstreams.udp import Port
 
@@ -30,40 +25,74 @@ ALL_SECONDS: Final = 3.5
 TRIES_MOST: Final = 6
 
 
+#: What is never due.
+NEVER: Final = float("inf")
+
+
+class Asker(Protocol):
+    """Who has a question asked on behalf of those that wait for it."""
+
+    def read(self, reply: bytes, pending: Pending, /) -> Any:
+        """What a reply says. Raises ValueError."""
+
+    def impatient(self, pending: Pending, /) -> None:
+        """The time that was given for it is over; it goes on being asked."""
+
+    def settled(self, pending: Pending, read: Any, why: str, /) -> None:
+        """It is at its end: what was read of the reply, or None and why."""
+
+
 class Try:
     """One query to one server."""
 
-    __slots__ = ("_owner", "_place", "answered", "over", "plain", "question", "sent", "server", "stream")
+    __slots__ = (
+        "_ident",
+        "_owner",
+        "_port",
+        "answered",
+        "over",
+        "plain",
+        "question",
+        "sent",
+        "server",
+        "stream",
+    )
 
-    def __init__(self, owner: Pending, server: Server, *, stream: bool, plain: bool) -> None:
-        self._owner, self.server, self.stream, self.plain = owner, server, stream, plain
-        self.question = owner.question
-        self.sent, self.over, self.answered = owner.now(), False, False
-        self._place: tuple[Port, bytes] | None = None
+    def __init__(self, owner: Pending, server: Server, now: float, *, stream: bool) -> None:
+        self._owner, self.server, self.stream, self.plain = owner, server, stream, not server.edns
+        self.question = owner.asked.question
+        self.sent, self.over, self.answered = now, False, False
+        self._port: Port | None = None
 
     def send(self, query: bytes) -> None:
-        self.server.sent += 1
+        server = self.server
+        server.sent += 1
         if self.stream:
-            self.server.stream.send(query, self)
+            server.stream.send(query, self)
             return
         try:
-            self._place = self.server.ports.send(query, self)
+            self._port, self._ident = server.ports.send(query, self)
         except OSError as error:
             self.failed(error.strerror or str(error))
+
+    def sent_by(self, port: Port, ident: bytes) -> None:
+        """It was sent already, and hears of the reply from now on."""
+        self._port, self._ident = port, ident
+        port.waiting[ident] = self
 
     def forget(self) -> None:
         """What comes now is too late."""
         if self.over:
             return
         self.over = True
-        if self._place is not None:
-            self._place[0].forget(self._place[1])
+        if self._port is not None:
+            self._port.forget(self._ident)
         elif self.stream:
             self.server.stream.forget(self)
 
     def replied(self, reply: bytes) -> None:
         self.over = self.answered = True
-        self.server.answers(self._owner.now() - self.sent)
+        self.server.answers(monotonic() - self.sent)
         self._owner.replied(self, reply)
 
     def failed(self, why: str) -> None:
@@ -72,40 +101,53 @@ class Try:
 
 
 class Pending:
-    """The question, its tries, and who waits for it. ``done`` is called once, with what was read or None
-    and why.
+    """The question, its tries, and who waits for it. ``done`` is called once, at its end, with what was
+    read of the reply, or None and why.
     """
+
+    __slots__ = (
+        "_done", "_end_at", "_fallback", "_order", "_slow", "_tries", "_turn", "_why",
+        "asked", "asker", "due", "ended", "key", "overdue", "patience_ends", "waiters",
+    )  # fmt: skip
 
     def __init__(
         self,
+        key: bytes,
         asked: Asked,
-        servers: Sequence[Server],
-        identity: bytes,
-        read: Callable[[bytes], Any],
+        asker: Asker,
         done: Callable[[Pending, Any, str], None],
     ) -> None:
-        self.asked, self.name, self._identity = asked, asked.name, identity
-        self._read, self._done = read, done
-        self.question = asked.question.lower()
+        self.key, self.asked, self.asker, self._done = key, asked, asker, done
         self.waiters: list[Any] = []
-        self.now = asyncio.get_running_loop().time
-        self._order = in_order(servers, asked.name, self.now())
         self._tries: list[Try] = []
+        self._order: Sequence[Server] = ()
         self._turn = 0
-        self._end_at = self.now() + ALL_SECONDS
-        #: Monotonic time at which :meth:`late` is due.
-        self.due = self._end_at
+        #: Monotonic times at which :meth:`late` is due, and at which the asker is told that it takes long.
+        self.due = self._end_at = 0.0
+        self.patience_ends = NEVER
         self.ended = False
         #: Whether time was over before anybody had answered.
         self.overdue = False
         #: A reply that is better than none: an error, or what there was before it was cut off.
         self._fallback: Any = None
         self._why = ""
-        self._slow: set[Server] = set()
+        self._slow: tuple[Server, ...] = ()
 
-    def begin(self) -> None:
+    def begin(self, servers: Sequence[Server]) -> None:
         """Ask the first server."""
+        now = monotonic()
+        self._order = in_order(servers, self.asked, now)
+        self.due = self._end_at = now + ALL_SECONDS
         self._next()
+
+    def adopt(self, group: Group) -> Try:
+        """The first server was asked already."""
+        self._order, self._turn, self._end_at = group.order, 1, group.sent + ALL_SECONDS
+        self.due = min(group.due, self._end_at)
+        attempt = Try(self, group.server, group.sent, stream=False)
+        attempt.plain = group.plain
+        self._tries.append(attempt)
+        return attempt
 
     def late(self, now: float) -> None:
         """The reply is overdue: somebody else is asked, or the same once more."""
@@ -113,7 +155,7 @@ class Pending:
         if last is not None and not last.over:
             if last.server not in self._slow:
                 # one name that takes a server long is one failure, however often it is asked for
-                self._slow.add(last.server)
+                self._slow += (last.server,)
                 last.server.fails("no answer", now)
             self._why = f"no answer from {self._named()}"
             if last.stream:
@@ -134,7 +176,7 @@ class Pending:
             self._try(attempt.server, stream=attempt.stream)
             return
         try:
-            read = self._read(reply)
+            read = self.asker.read(reply, self)
         except ValueError as error:
             self.failed(attempt, f"a reply that cannot be read: {error}")
             return
@@ -152,7 +194,7 @@ class Pending:
         if self.ended:
             return
         self._why = f"{attempt.server}: {why}"
-        attempt.server.fails(why, self.now())
+        attempt.server.fails(why, monotonic())
         if attempt is self._tries[-1]:
             self._next(again=False)
 
@@ -191,13 +233,12 @@ class Pending:
         self._try(server, stream=server.upstream.tls)
 
     def _try(self, server: Server, *, stream: bool) -> None:
-        plain = not server.edns
-        attempt = Try(self, server, stream=stream, plain=plain)
+        now = monotonic()
+        attempt = Try(self, server, now, stream=stream)
         self._tries.append(attempt)
-        rounds = (self._turn - 1) // max(1, len(self._order))
-        self.due = min(self._end_at, attempt.sent + server.patience() * 2**rounds)
-        mark = self._identity + server.number.to_bytes(2, "big")
-        attempt.send(self.asked.plain() if plain else self.asked.query(mark))
+        rounds = (self._turn - 1) // (len(self._order) or 1)
+        self.due = min(self._end_at, now + server.patience() * 2**rounds)
+        attempt.send(server.query(self.asked))
 
     def _knows_no_edns(self, reply: bytes) -> bool:
         """Whether an error comes without OPT (RFC 6891 section 7)."""
@@ -207,11 +248,17 @@ class Pending:
         return ", ".join(dict.fromkeys(str(each.server) for each in self._tries))
 
 
-def in_order(servers: Sequence[Server], name: str, now: float) -> list[Server]:
-    """Fastest first, those that are down last, those that pass such names back to us not at all."""
-    order = [server for server in servers if not server.loops or not server.passes_back(name, now)]
-    if len(order) > 1:
-        order.sort(key=lambda server: server.cost())
-        for server in order[1:]:
+def in_order(servers: Sequence[Server], asked: Asked, now: float) -> Sequence[Server]:
+    """The fastest first, those that pass such names back to us not at all."""
+    if any(server.loops for server in servers):
+        servers = [server for server in servers if not server.passes_back(asked.name, now)]
+    return fastest_first(servers)
+
+
+def fastest_first(servers: Sequence[Server]) -> Sequence[Server]:
+    """Those that are down last."""
+    if len(servers) > 1:
+        servers = sorted(servers, key=lambda server: server.cost())
+        for server in servers[1:]:
             server.passed_over()
-    return order
+    return servers

@@ -31,12 +31,12 @@ class Probe:
             self.question = b"".join(bytes((len(label),)) + label.encode() for label in labels) + b"\0" + A_IN
         self.came_back = self.done = False
 
-    def send(self, identity: bytes) -> None:
+    def send(self) -> None:
         """Whatever comes back counts as an answer. Probes for loops go without a mark, as a server that
         strips marks would send them.
         """
-        query = Asked("", RD, self.question).plain() if self.question != ROOT_NS else self._marked(identity)
-        server = self.server
+        server, asked = self.server, Asked(RD, self.question)
+        query = server.query(asked) if self.question == ROOT_NS else asked.plain()
         if server.upstream.tls:
             server.stream.send(query, self)
             return
@@ -44,12 +44,6 @@ class Probe:
             server.ports.send(query, self)
         except OSError as error:
             self.failed(str(error))
-
-    def _marked(self, identity: bytes) -> bytes:
-        asked = Asked("", RD, self.question)
-        if not self.server.edns:
-            return asked.plain()
-        return asked.query(identity + self.server.number.to_bytes(2, "big"))
 
     def over(self, now: float) -> bool:
         return self.done or now - self._begun > PROBE_SECONDS

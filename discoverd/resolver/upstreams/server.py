@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from discoverd.resolver.upstreams.query import edns, head
 from discoverd.resolver.upstreams.stream import Stream
 from discoverd.resolver.upstreams.udp import Ports
 
 if TYPE_CHECKING:
+    from discoverd.resolver.upstreams.query import Asked
     from discoverd.resolver.upstreams.upstream import Upstream
 
 log = logging.getLogger("discoverd.forward")
@@ -30,10 +32,12 @@ PATIENCE_LEAST, PATIENCE_MOST = 0.4, 1.2
 
 
 class Server:
-    """A name server that is asked. ``number`` tells it apart in the marks of queries."""
+    """A name server that is asked. ``mark`` is what its queries carry, and tells it apart from others."""
 
-    def __init__(self, upstream: Upstream, number: int) -> None:
-        self.upstream, self.number = upstream, number
+    def __init__(self, upstream: Upstream, mark: bytes) -> None:
+        self.upstream, self.mark = upstream, mark
+        #: The OPT records of queries that came without marks, by DO.
+        self._opt = tuple(edns(mark, do=do) for do in (False, True))
         self.ports, self.stream = Ports(upstream.host, upstream.port), Stream(upstream)
         #: Smoothed round trip in seconds; 0 where it was never asked, so that it is soon.
         self.rtt = 0.0
@@ -50,19 +54,32 @@ class Server:
     def __str__(self) -> str:
         return str(self.upstream)
 
+    def query(self, asked: Asked) -> bytes:
+        """What it is asked, without an id."""
+        if asked.hops and self.edns:
+            return asked.query(self.mark)
+        return self.plain_query(asked.flags, asked.question, asked.do)
+
+    def plain_query(self, flags: int, question: bytes, do: int) -> bytes:
+        """The same for a question that came without marks."""
+        if not self.edns:
+            return head(flags, additional=0) + question
+        return head(flags, additional=1) + question + self._opt[do]
+
     def cost(self) -> tuple[bool, float]:
         """Servers are asked in the order of this."""
         return self.down, self.rtt
 
     def patience(self) -> float:
+        """Seconds to wait for its reply."""
         return min(PATIENCE_MOST, max(PATIENCE_LEAST, 4 * self.rtt)) if self.rtt else PATIENCE_MOST
 
     def passed_over(self) -> None:
         self.rtt *= FORGIVING
 
-    def answers(self, seconds: float) -> None:
-        """It has answered after so many seconds."""
-        self.answered += 1
+    def answers(self, seconds: float, count: int = 1) -> None:
+        """It has answered after so many seconds, ``count`` questions at once."""
+        self.answered += count
         self.rtt = self.rtt + NEWEST * (seconds - self.rtt) if self.rtt else seconds
         self.failures, self._probe_wait = 0, PROBE_FIRST
         if self.down:

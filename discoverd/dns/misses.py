@@ -1,0 +1,131 @@
+"""Questions for other people's names that nothing is kept for, many at a time: as octets, both ways.
+
+The handler reads a question whole and resolves it. Once it has found that a domain is somebody else's, the
+fast path knows questions for names right below it for such, and they come here. What is out of the
+ordinary is left to the handler, and what something is kept for.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from discoverd.dns import upstreamed
+from discoverd.dns.foreign import VARYING, Waiter, given
+from discoverd.dns.hits import TYPES
+from discoverd.dns.message import MAX_NAME, RD, MalformedError
+from discoverd.dns.mmsg import CONTROL_SLOT, NAME_SLOT
+from discoverd.resolver.upstreams.query import Asked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from discoverd.dns.fastpath import Missed
+    from discoverd.dns.forwarding import Forwarding
+    from discoverd.dns.outbox import Late, Outbox
+    from discoverd.dns.store import Store
+    from discoverd.resolver.upstreams.flights import Flight, Question
+
+    #: Who waits: its id, sockaddr and control data, its OPT record, how many octets it takes, its store.
+    Waits = tuple[bytes, bytes, bytes, bytes, int, Store]
+
+#: Type and class of what is plainly asked for: data of the usual types, no transfers or transactions.
+USUAL: Final = frozenset(number.to_bytes(2, "big") + b"\0\1" for number in TYPES if not 250 < number < 253)
+UNDERSCORE: Final = ord("_")
+#: Octets behind a name, and of the longest question.
+TAIL: Final = 4
+QUESTION_MOST: Final = MAX_NAME + TAIL
+#: What tells replies to one question apart (AD, CD and DO), as keys end with it; the flags to ask with.
+VARIANTS: Final = tuple(bytes((number,)) for number in range(VARYING + 2))
+FLAGS: Final = tuple(RD | number & VARYING for number in range(VARYING + 1))
+#: Where an OPT record has DO.
+DO_AT: Final = 7
+
+
+class Misses:
+    """Those of one socket; their replies leave by its ``outbox``."""
+
+    def __init__(self, forwarding: Forwarding, outbox: Outbox) -> None:
+        self._forwarding, self._outbox = forwarding, outbox
+
+    def take(
+        self, missed: Sequence[Missed], places: Sequence[int], batch: tuple[bytes, bytes, bytes], began: int
+    ) -> set[int]:
+        """Have questions asked that came in one batch, whose ids, sockaddrs and control data these are;
+        ``places`` says where in it each is. Returns which were taken: the others are for the handler.
+        """
+        ids, peers, controls = batch
+        forwarding = self._forwarding
+        taken: set[int] = set()
+        elsewhere, kept, forwarder = forwarding.elsewhere, forwarding.cache.peek, forwarding.forwarder
+        fresh: dict[bytes, Question] = {}
+        others: list[tuple[int, Question]] = []
+        servers: Any = None
+        for number, store, query, question, lower, opt, limit in missed:
+            if (
+                not limit
+                or not query[0] & 1  # RD
+                or not store.open
+                or question[-TAIL:] not in USUAL
+                or not 0 < lower[0] < 64
+                or lower[1] == UNDERSCORE  # it may be about ports of what is above it
+                or len(lower) > QUESTION_MOST
+            ):
+                continue
+            bits, do = query[1] & VARYING, opt[DO_AT] >> 7 if opt else 0
+            key = lower + VARIANTS[bits | do]
+            at = places[number]
+            peer = peers[NAME_SLOT * at : NAME_SLOT * (at + 1)]
+            control = controls[CONTROL_SLOT * at : CONTROL_SLOT * (at + 1)]
+            waits = ids[2 * at : 2 * at + 2], peer, control, opt, limit, store
+            asked = key, question, FLAGS[bits], do, waits
+            whom = elsewhere[lower[1 + lower[0] : -TAIL]]
+            if kept(key) is not None or key in fresh or forwarder.knows(key) or whom is not (servers or whom):
+                others.append((number, asked))
+            else:
+                servers, fresh[key] = whom, asked
+                taken.add(number)
+        if fresh:
+            questions = list(fresh.values())
+            done = forwarder.launch(servers, questions, forwarding, self, began)
+            forwarding.cache.misses += done
+            for each in questions[done:]:
+                self._ask(each, began)
+        taken.update(number for number, asked in others if self._ask(asked, began))
+        return taken
+
+    def _ask(self, asked: Question, began: int) -> bool:
+        """The same for one that is asked already, or that something old is kept for."""
+        key, question, flags, do, waits = asked
+        forwarding = self._forwarding
+        entry, servers = forwarding.cache.get(key), forwarding.elsewhere[key[1 + key[0] : -TAIL - 1]]
+        if entry is not None and forwarding.cache.clock() < entry.expires:
+            return False
+        waiter = self._waiter(question, waits, began)
+        forwarding.miss(key, Asked(flags, question, bool(do)), servers, waiter, entry)
+        return True
+
+    def answered(self, replies: list[tuple[Flight, bytes]]) -> None:
+        """Send on what has come."""
+        cache = self._forwarding.cache
+        sent: list[Late] = []
+        for flight, octets in replies:
+            key, question, _, _, (ident, peer, control, opt, limit, store), _, group = flight
+            try:
+                reply = upstreamed.read(octets, key[:-1])
+            except MalformedError:
+                group.flights.unread(flight, octets)
+                continue
+            if reply.lifetime > 0 and cache.entries_most:
+                cache.put(key, reply, reply.lifetime, reply.size)
+            answer = given(ident, question, opt, limit, reply, reply.records)
+            number = store.number(key[:-1], octets[3] & 0xF)
+            sent.append((answer, peer, control, number, group.began))
+        self._outbox.send(sent)
+
+    def waiter(self, flight: Flight) -> Waiter:
+        return self._waiter(flight[1], flight[4], flight[6].began)
+
+    def _waiter(self, question: bytes, waits: Waits, began: int) -> Waiter:
+        ident, peer, control, opt, limit, store = waits
+        return Waiter(ident, question, opt, limit, partial(self._outbox.later, peer, control, store, began))
