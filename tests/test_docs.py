@@ -39,6 +39,8 @@ TABLES = {table for table, _ in KEYS} - {""}
 #: Misspelt on purpose, where a page shows what is said to that.
 WRONG = {"servce", "DISCOVERD_LISTN"}
 #: Of the tests, in pages about them.
+#: Labels of the image, which no container is read for.
+OF_THE_IMAGE = {"sbom"}
 OF_TESTS = {"DISCOVERD_SCREENSHOTS", "DISCOVERD_TEST_CACHE"}
 
 every_page = pytest.mark.parametrize("name", PAGES)
@@ -230,7 +232,7 @@ def test_variables_and_labels_exist(name: str) -> None:
     known = {setting.variable for setting in SETTINGS} | OTHERS.keys() | CONSUL_VARIABLES.keys()
     known |= WRONG | OF_TESTS
     assert set(re.findall(r"\bDISCOVERD_[A-Z_]+\b", text)) <= known
-    words = {word.partition(".")[0] for word in WORDS} | WRONG
+    words = {word.partition(".")[0] for word in WORDS} | WRONG | OF_THE_IMAGE
     files = {"toml", "service", "socket", "conf", "test", "docker", "svg", "py"}
     used = set(re.findall(r"(?<![/\w.-])discoverd\.([a-z]+)", text))
     assert used <= words | files, f"{name}: {used - words - files}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import subprocess
 import sys
@@ -28,7 +27,6 @@ TESTED = {
     ("yaml", "services:"): "tests/real/test_readme.py::test_compose_example",
     ("sh", "discoverd serve --listen 172.17.0.1:53"): "tests/real/test_readme.py::test_a_bridge_address",
     ("json", '{ "dns"'): "tests/real/test_readme.py::test_daemon_json",
-    ("ini", "[Resolve]"): "tests/test_readme.py::test_systemd_resolved",
     ("toml", "listen ="): "tests/test_readme.py::test_the_lan",
     ("sh", "discoverd check"): "tests/test_readme.py::test_check",
     ("sh", "discoverd doctor"): "tests/real/test_readme.py::test_make_run_and_the_questions_after_it",
@@ -46,15 +44,6 @@ def test_the_tests_that_run_them_are_there() -> None:
     for place in set(TESTED.values()) - {"this run"}:
         path, name = place.split("::")
         assert f"def {name}(" in (REPO / path).read_text(encoding="utf-8")
-
-
-def test_systemd_resolved() -> None:
-    parser = configparser.ConfigParser()
-    parser.optionxform = str  # type: ignore[assignment,method-assign]  # its keys have capitals
-    parser.read_string(block("ini", "[Resolve]").text)
-    defaults = load({}, {}, REPO / "tests", Machine())
-    assert parser["Resolve"]["DNS"] == str(defaults.listen[0])
-    assert parser["Resolve"]["Domains"] == f"~{defaults.domains[0]}"
 
 
 def test_the_lan(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ scope = "prefer"
 workers = 2
 state_dir = "/var/lib/discoverd"
 max_stale = 3600
+take_over = false
 """,
     "docker": """\
 [[docker]]
