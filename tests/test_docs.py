@@ -38,9 +38,9 @@ KEYS = set(tables())
 TABLES = {table for table, _ in KEYS} - {""}
 #: Misspelt on purpose, where a page shows what is said to that.
 WRONG = {"servce", "DISCOVERD_LISTN"}
-#: Of the tests, in pages about them.
 #: Labels of the image, which no container is read for.
 OF_THE_IMAGE = {"sbom"}
+#: Of the tests, in pages about them.
 OF_TESTS = {"DISCOVERD_SCREENSHOTS", "DISCOVERD_TEST_CACHE"}
 
 every_page = pytest.mark.parametrize("name", PAGES)
