@@ -176,7 +176,7 @@ class Fastpath:
             exact = False
             if form < EDNS:
                 question, opt, limit, exact = query[COUNTS:], b"", PLAIN_UDP, True
-            elif (fixed := opts.get(query[-OPT_SIZE:])) is not None:
+            elif query[NEW_LENGTH] != CLIENT_SIZE and (fixed := opts.get(query[-OPT_SIZE:])) is not None:
                 question, (opt, limit), exact = query[COUNTS:-OPT_SIZE], fixed, True
             else:
                 record = query[-NEW_COOKIE if query[NEW_LENGTH] == CLIENT_SIZE else -OLD_COOKIE :]

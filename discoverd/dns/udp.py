@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from itertools import accumulate
+from itertools import accumulate, repeat
 from operator import getitem, itemgetter
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -251,7 +251,8 @@ class BatchedEndpoint(UdpEndpoint):
         lengths = self._batch.lengths[: len(replies)].tolist()
         missed = [i for i, reply in enumerate(replies) if not reply]
         # a class, or an OPT record without options, ends in a small number; a cookie hardly ever does
-        if max(lengths) <= KEYED + ID_SIZE and (tried := [i for i in missed if keys[i][lengths[i] - 3] < 2]):
+        short = max(lengths) <= KEYED + ID_SIZE
+        if short and (tried := [i for i in missed if keys[i][lengths[i] - 3] < 2]):
             placed = [fastpath.placed.get(askers[i]) for i in tried]
             before = len(missed)
             for i, place in zip(tried, fastpath.pieces([keys[i] for i in tried], placed), strict=True):
@@ -260,7 +261,10 @@ class BatchedEndpoint(UdpEndpoint):
             self.fast += before - len(missed)
         if not missed:
             return ()
-        queries = [self._query(keys[i], lengths[i], i) for i in missed]
+        if short and min(lengths) >= ID_SIZE:
+            queries = [keys[i][: lengths[i] - ID_SIZE] for i in missed]
+        else:
+            queries = [self._query(keys[i], lengths[i], i) for i in missed]
         return self._put_together(replies, missed, queries, askers)
 
     def _put_together(
@@ -293,8 +297,10 @@ class BatchedEndpoint(UdpEndpoint):
         self._batch.replies[: len(whole)] = whole
         sizes = list(map(len, octets))
         starts = accumulate(sizes, initial=self._batch.replies_at)
-        for i, start, size in zip(missed, starts, sizes, strict=False):
-            replies[i] = PLACE.pack(start, size, 0, 0, 0, UNCOUNTED)
+        none = repeat(0)
+        places = map(PLACE.pack, starts, sizes, none, none, none, repeat(UNCOUNTED))
+        for i, place in zip(missed, places, strict=False):
+            replies[i] = place
         return [i for i, answer in zip(missed, answers, strict=True) if answer is None] if slow else []
 
     def _ask_others(self, elsewhere: list[Missed], missed: list[int]) -> AbstractSet[int]:
