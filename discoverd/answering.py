@@ -77,6 +77,7 @@ class Answering:
         """``look_up`` asks Consul's agent what only it knows."""
         self.registry, self.catalog = Registry(), Catalog()
         self.host_addresses = HostAddresses()
+        self._host_had: frozenset[IPAddress] = frozenset()
         self.engines = Engines(self.registry, self.host_addresses)
         self.views = Views(self.registry, self.host_addresses, self.engines)
         self.local = Local(self.registry, choices.settings)
@@ -129,6 +130,16 @@ class Answering:
     def server(self, listeners: Sequence[Listener]) -> DnsServer:
         """What serves these sockets, once it is started."""
         return DnsServer(listeners, self.handler, self.forwarding.take)
+
+    def look_at_host(self) -> None:
+        """Forget answers and views that may rest on addresses that this host had. A container network's own
+        address on it may come later than the network, and no source tells of it.
+        """
+        # each container's interface has a link-local address of its own: these come and go all the time
+        addresses = frozenset(ip for ip in self.host_addresses() if not ip.is_link_local)
+        if addresses != self._host_had:
+            self._host_had = addresses
+            self.fastpath.clear()
 
     def _changed(self, change: Change) -> None:
         self.forwarding.changed()

@@ -296,6 +296,7 @@ class App:
         while True:
             await asyncio.sleep(1)
             self.registry.expire()
+            self.answering.look_at_host()
             if (config := self._machine.look(self.config)) is not None:
                 self._choose(config)
 
