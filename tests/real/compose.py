@@ -113,10 +113,22 @@ class Compose:
     def close(self) -> None:
         """Remove every project, the later ones first: they are on the networks of the earlier.
 
-        A second time where the engine was still busy with an endpoint.
+        A second time where the engine was still busy with an endpoint, or has forgotten whose it was: with
+        many containers at once it sometimes does.
         """
         for project in reversed(list(self._projects)):
             try:
                 self.down(project)
             except DockerError:
+                self._let_go(project)
                 self.down(project)
+
+    def _let_go(self, project: str) -> None:
+        """Take the endpoints of containers that are gone off a project's networks."""
+        docker, ours = self.engine.docker, f"label=com.docker.compose.project={project}"
+        for network in docker("network", "ls", "--quiet", "--filter", ours).split():
+            names = docker(
+                "network", "inspect", "--format", "{{range .Containers}}{{.Name}} {{end}}", network
+            )
+            for name in names.split():
+                docker("network", "disconnect", "--force", network, name, check=False)
