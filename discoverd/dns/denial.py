@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from discoverd.dns import message, wire
-from discoverd.dns.store import COUNTS, folded, lay
+from discoverd.dns.store import COUNTS, TYPE_AND_CLASS, folded, lay
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from discoverd.dns.store import Laid, Store
     from discoverd.resolver.local import Local, Settings
 
-#: Type and class behind a name.
-TAIL: Final = 4
 CLASS_IN: Final = b"\0\1"
 #: Types that mean something else than data at a name (transfers, transactions, OPT).
 OTHER_TYPES: Final = frozenset(number.to_bytes(2, "big") for number in (41, 249, 250, 251, 252))
@@ -124,7 +122,7 @@ class Denial:
         """The same for any number of labels; single ones are learnt."""
         if key[-2:] != CLASS_IN or key[-4:-2] in OTHER_TYPES:
             return None
-        whole = key[:-TAIL]
+        whole = key[:-TYPE_AND_CLASS]
         for domain, record in self._domains:
             if whole.endswith(domain):
                 end = len(whole) - len(domain)

@@ -26,6 +26,7 @@ from discoverd.dns import message
 from discoverd.dns.cookies import CLIENT_SIZE, WHOLE_SIZE
 from discoverd.dns.hits import Hits, in_lower_case
 from discoverd.dns.message import OPT_SIZE, PLAIN_UDP
+from discoverd.dns.mmsg import ID_SIZE
 from discoverd.dns.store import COUNTS, HOLE, STORE_MOST, Places, Store
 from discoverd.resolver.outcome import AAAA, ANY, NS, PTR, SOA, SRV, TXT, A
 
@@ -59,7 +60,6 @@ FORMS: Final[dict[bytes, int]] = {
 }
 #: Forms from here on have an OPT record.
 EDNS: Final = 2
-ID_SIZE: Final = 2
 #: Octets 2 to 12 of a reply that denies a name, by whether names are forwarded, and by form.
 DENIED: Final = tuple(
     tuple(

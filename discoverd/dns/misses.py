@@ -11,10 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from discoverd.dns import upstreamed
+from discoverd.dns.denial import UNDERSCORE
 from discoverd.dns.foreign import VARYING, Waiter, given
 from discoverd.dns.hits import TYPES
 from discoverd.dns.message import MAX_NAME, RD, MalformedError
 from discoverd.dns.mmsg import CONTROL_SLOT, NAME_SLOT
+from discoverd.dns.store import TYPE_AND_CLASS
 from discoverd.resolver.upstreams.query import Asked
 
 if TYPE_CHECKING:
@@ -31,10 +33,8 @@ if TYPE_CHECKING:
 
 #: Type and class of what is plainly asked for: data of the usual types, no transfers or transactions.
 USUAL: Final = frozenset(number.to_bytes(2, "big") + b"\0\1" for number in TYPES if not 250 < number < 253)
-UNDERSCORE: Final = ord("_")
-#: Octets behind a name, and of the longest question.
-TAIL: Final = 4
-QUESTION_MOST: Final = MAX_NAME + TAIL
+#: Octets of the longest question.
+QUESTION_MOST: Final = MAX_NAME + TYPE_AND_CLASS
 #: What tells replies to one question apart (AD, CD and DO), as keys end with it; the flags to ask with.
 VARIANTS: Final = tuple(bytes((number,)) for number in range(VARYING + 2))
 FLAGS: Final = tuple(RD | number & VARYING for number in range(VARYING + 1))
@@ -66,7 +66,7 @@ class Misses:
                 not limit
                 or not query[0] & 1  # RD
                 or not store.open
-                or question[-TAIL:] not in USUAL
+                or question[-TYPE_AND_CLASS:] not in USUAL
                 or not 0 < lower[0] < 64
                 or lower[1] == UNDERSCORE  # it may be about ports of what is above it
                 or len(lower) > QUESTION_MOST
@@ -79,7 +79,7 @@ class Misses:
             control = controls[CONTROL_SLOT * at : CONTROL_SLOT * (at + 1)]
             waits = ids[2 * at : 2 * at + 2], peer, control, opt, limit, store
             asked = key, question, FLAGS[bits], do, waits
-            whom = elsewhere[lower[1 + lower[0] : -TAIL]]
+            whom = elsewhere[lower[1 + lower[0] : -TYPE_AND_CLASS]]
             if kept(key) is not None or key in fresh or forwarder.knows(key) or whom is not (servers or whom):
                 others.append((number, asked))
             else:
@@ -98,7 +98,10 @@ class Misses:
         """The same for one that is asked already, or that something old is kept for."""
         key, question, flags, do, waits = asked
         forwarding = self._forwarding
-        entry, servers = forwarding.cache.get(key), forwarding.elsewhere[key[1 + key[0] : -TAIL - 1]]
+        entry, servers = (
+            forwarding.cache.get(key),
+            forwarding.elsewhere[key[1 + key[0] : -TYPE_AND_CLASS - 1]],
+        )
         if entry is not None and forwarding.cache.clock() < entry.expires:
             return False
         waiter = self._waiter(question, waits, began)

@@ -9,8 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from discoverd.dns import mmsg
-from discoverd.dns.fastpath import ID_SIZE
-from discoverd.dns.mmsg import NAME_SLOT
+from discoverd.dns.mmsg import ID_SIZE, NAME_SLOT
 from discoverd.dns.observer import FAST, UDP, clock
 from discoverd.dns.udp import BatchedEndpoint, UdpEndpoint
 
