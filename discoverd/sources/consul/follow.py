@@ -89,9 +89,13 @@ class Follower:
             spawn(group, f"{self.name} polled", self._poller.run())
 
     def _follow(
-        self, ask: Ask[Any], take: Callable[[Any], Awaitable[bool]], floor: int = 0
+        self,
+        ask: Ask[Any],
+        take: Callable[[Any], Awaitable[bool]],
+        over: Callable[[], bool] = lambda: False,
+        floor: int = 0,
     ) -> Coroutine[Any, Any, None]:
-        watch: Watch[Any] = Watch(self.link, self.pulse, ask, take, self._note, floor=floor)
+        watch: Watch[Any] = Watch(self.link, self.pulse, ask, take, self._note, over=over, floor=floor)
         self._behind.add(watch)
         return self._run(watch)
 
@@ -173,9 +177,12 @@ class Follower:
         async def take(endpoints: tuple[Endpoint, ...]) -> bool:
             return await self.take_service(key, endpoints)
 
+        def over() -> bool:
+            return self._is_over(key)
+
         self._watched.add(key)
         # made here and not in the task: until it has read its service, all this is not in step
-        watching = self._follow(self.asking(key), take, index)
+        watching = self._follow(self.asking(key), take, over, index)
 
         async def follow() -> None:
             try:
@@ -203,7 +210,11 @@ class Follower:
             self._unconfirmed.discard(key)
             self._catalog.set_service(self.datacenter, key, endpoints)
             self._sink.publish(key, self._importer.instances(endpoints))
-        return not endpoints and key not in self._listed
+        return self._is_over(key)
+
+    def _is_over(self, key: str) -> bool:
+        """Whether a service has gone: it may lose its last endpoint before the list is read again."""
+        return key not in self._listed and not self._held.services.get(key)
 
     def stands_on(self, key: str, nodes: set[str]) -> bool:
         """Whether a service has an endpoint on any of these nodes."""

@@ -32,9 +32,9 @@ class Watch(Generic[T]):
     """Follows what one query answers.
 
     ``ask(client, index)`` asks, an index of 0 without waiting. ``apply`` gets each new answer and
-    says whether that was the last. ``told`` is called when ``behind`` changes: True from the
-    beginning or a failure until the next answer is applied. ``floor`` is the index of what is
-    known already.
+    says whether that was the last; where it could not know yet, ``over`` says so, asked whenever a
+    query has waited in vain. ``told`` is called when ``behind`` changes: True from the beginning or
+    a failure until the next answer is applied. ``floor`` is the index of what is known already.
     """
 
     def __init__(
@@ -45,16 +45,18 @@ class Watch(Generic[T]):
         apply: Callable[[T], Awaitable[bool]],
         told: Callable[[Watch[T]], None] = lambda _watch: None,
         *,
+        over: Callable[[], bool] = lambda: False,
         floor: int = 0,
     ) -> None:
         self._link, self._pulse, self._ask, self._apply, self._told = link, pulse, ask, apply, told
+        self._over = over
         self.behind = True
         self.resets = 0
         #: The index of what was applied last: it outlives the failures that end the waiting on it.
         self._floor = floor
 
     async def run(self) -> None:
-        """Until ``apply`` says so, or cancelled. No ConsulError comes out."""
+        """Until ``apply`` or ``over`` says so, or cancelled. No ConsulError comes out."""
         loop = asyncio.get_running_loop()
         bucket, retry = Bucket(), Retry()
         index = 0
@@ -69,6 +71,8 @@ class Watch(Generic[T]):
                     if await self._apply(value):
                         return
                     self._set_behind(behind=False)
+                elif self._over():
+                    return
                 self.resets += new < self._floor
                 self._floor = new
                 # Woken without news: a server that stops, or that was given another state (a snapshot),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from discoverd.sources.consul import watch as watching
 from discoverd.sources.consul.adapter import Index
 from discoverd.sources.consul.errors import AwayError
 from discoverd.sources.consul.link import Link
@@ -20,7 +21,7 @@ from discoverd.sources.consul.settings import ConsulSettings
 from discoverd.sources.consul.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from discoverd.sources.consul.adapter import Client
 
@@ -52,8 +53,14 @@ class Played:
         self.resets = 0
 
 
-async def play(link: Link, monkeypatch: pytest.MonkeyPatch, *turns: Turn, floor: int = 0) -> Played:
-    """Run a watch through a script, up to the value END."""
+async def play(
+    link: Link,
+    monkeypatch: pytest.MonkeyPatch,
+    *turns: Turn,
+    floor: int = 0,
+    over: Callable[[], bool] = lambda: False,
+) -> Played:
+    """Run a watch through a script, up to the value END or until it is over."""
     pulse = Open("consul", link.control, "dc1", lambda: None)
     monkeypatch.setattr(Retry, "failed", lambda _retry: 0.0)
     names = {id(link.control): "any", id(link.watching): "wait", id(link.exact): "exact"}
@@ -73,7 +80,7 @@ async def play(link: Link, monkeypatch: pytest.MonkeyPatch, *turns: Turn, floor:
     def told(watch: Watch[str]) -> None:
         played.behind.append(watch.behind)
 
-    watch = Watch(link, pulse, ask, apply, told, floor=floor)
+    watch = Watch(link, pulse, ask, apply, told, over=over, floor=floor)
     async with asyncio.timeout(30):
         await watch.run()
     assert next(script, None) is None
@@ -142,3 +149,17 @@ async def test_what_was_known_before_counts(link: Link, monkeypatch: pytest.Monk
     """A service that was polled, and is followed by itself from now on."""
     played = await play(link, monkeypatch, ("any", 0, 8, "old"), ("exact", 0, 9, END), floor=9)
     assert played.applied == [END]
+
+
+async def test_what_is_over_without_an_answer_that_says_so_ends_at_the_next_wait(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service loses its last instance, and is seen to be gone only after that: its query gets no more."""
+    monkeypatch.setattr(watching, "EARLY", 0.0)  # every query has waited for as long as it was to
+    ends = iter([False, True])
+    played = await play(
+        link, monkeypatch,
+        ("any", 0, 5, "a"), ("wait", 5, 7, "none"), ("wait", 7, 7, "none"), ("wait", 7, 7, "none"),
+        over=lambda: next(ends),
+    )  # fmt: skip
+    assert played.applied == ["a", "none"]
