@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from discoverd.naming import PRECEDENCE, Above, Binding, Kind, ancestors, bindings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from discoverd.model import Instance
 
@@ -68,7 +68,11 @@ class NameIndex:
         self._above = Above()
         self._lately = Lately(clock)
         #: What the names that exist are the keys of, for who asks too often for ``in``. Never replaced.
-        self.known = (self._bound, self._above.names, *self._lately.names)
+        self.known: tuple[Mapping[str, object], ...] = (
+            self._bound,
+            self._above.names,
+            *self._lately.names,
+        )
         #: How many wildcards there are: with none, a name that is not here is nothing.
         self.wildcards = 0
 

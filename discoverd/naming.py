@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Iterator, Mapping
 
     from discoverd.model import Instance
 
@@ -187,7 +187,7 @@ class Above:
 
     def __init__(self) -> None:
         self._below: dict[str, int] = {}
-        self.names: Container[str] = self._below
+        self.names: Mapping[str, int] = self._below
 
     def __contains__(self, name: str) -> bool:
         return name in self._below

@@ -10,7 +10,10 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Datagrams a call. Measured here: 1: 0.45, 4: 0.8, 16: 0.95, 64: 1.0, 128: 1.03 of the throughput.
 BATCH: Final = 128
@@ -25,6 +28,8 @@ KEYED: Final = 96
 MARK_AT: Final = QUERY_AT + KEYED
 SLOT: Final = MARK_AT + MARK.size
 OVERFLOW: Final = 4096
+#: Octets of what stands at the end of one reply alone: a cookie.
+END: Final = 24
 #: Octets of a reply that is written here and not prebuilt elsewhere.
 REPLY_SLOT: Final = 4352
 #: Octets of a socket address and of control data (one in_pktinfo or in6_pktinfo), rounded up.
@@ -33,10 +38,12 @@ CONTROL_SLOT: Final = 64
 
 MSG_DONTWAIT: Final = 0x40
 PARTS: Final = 4  # iovecs set aside for each message
-#: What a reply behind its id is made of, as the kernel is told: address and octets of what comes first,
-#: octets of the question as it was asked that are put in behind, address and octets of what comes last;
-#: then a number of the caller's. Most replies are all of one piece, and the middle is 0.
-PLACE: Final = struct.Struct("@6Q")
+#: Where a reply, all of it behind its id, lies: address and octets; then a number of the caller's.
+PLACE: Final = struct.Struct("@3Q")
+#: What follows where the rest of it is elsewhere: octets of the question as it was asked that are put in
+#: behind the first piece; address and octets of what comes last. Zeros where nothing does.
+REST: Final = struct.Struct("@3Q")
+NO_REST: Final = bytes(REST.size)
 WHOLE: Final = 2  # iovecs of a reply of one piece: its id, and the piece
 #: By count: cuts the keys out of that many slots, at a tenth of what it takes to slice them one by one.
 _KEYS: Final = tuple(struct.Struct(f"{QUERY_AT}x{SLOT - QUERY_AT}s" * count) for count in range(BATCH + 1))
@@ -120,6 +127,10 @@ class Batch:
         self._queries = ctypes.create_string_buffer(SLOT * BATCH)
         self._overflow = ctypes.create_string_buffer(OVERFLOW * BATCH)
         self._replies = ctypes.create_string_buffer(REPLY_SLOT * BATCH)
+        self._ends = ctypes.create_string_buffer(END * BATCH)
+        ends_at = ctypes.addressof(self._ends)
+        self._end_octets, self._ended = memoryview(self._ends).cast("B"), 0
+        self._rests = [REST.pack(0, ends_at + END * i, END) for i in range(BATCH)]
         self._in, self._out = (_Mmsghdr * BATCH)(), (_Mmsghdr * BATCH)()
         self._in_parts, self._out_parts = (_Iovec * (PARTS * BATCH))(), (_Iovec * (PARTS * BATCH))()
         for i in range(BATCH):
@@ -178,27 +189,38 @@ class Batch:
     def keys(self, count: int) -> tuple[bytes, ...]:
         """The key of each of the first so many messages: KEYED octets from behind its id on, and its mark."""
         self._marks[:count] = self._received[:count]
+        self._ended = 0
         return _KEYS[count].unpack_from(self._queries)
 
     def one_asker(self, count: int) -> bool:
         """Whether the first so many messages came from one address: each from that of the one before."""
         return all(column[1:count] == column[: count - 1] for column in self._who)
 
-    def place(self, places: bytes, count: int, *, whole: bool) -> memoryview:
-        """Say what the replies to the first so many messages are: a PLACE each, the octets of which must stay
-        where they are until they are sent. ``whole``: each is of one piece. Returns the numbers.
+    def place(self, places: bytes, count: int) -> memoryview:
+        """Say where the replies to the first so many messages lie: a PLACE each, or a PLACE and a REST each;
+        the octets must stay there until they are sent. Returns the numbers.
         """
         words = memoryview(places).cast("Q")
+        step = len(words) // count
         for column, wanted in enumerate(self._first):
-            wanted[:count] = words[column::6]
+            wanted[:count] = words[column::step]
+        whole = step == PLACE.size // words.itemsize
         if not whole:
-            for column, wanted in enumerate(self._last, 2):
-                wanted[:count] = words[column::6]
+            for column, wanted in enumerate(self._last, 3):
+                wanted[:count] = words[column::step]
         parts = WHOLE if whole else PARTS
         if parts != self._parts:
             self._parts = parts
             self._used_parts[:] = memoryview(struct.pack("@Q", parts) * BATCH).cast("Q")
-        return words[5::6]
+        return words[2::step]
+
+    def put_ends(self, ends: Sequence[bytes]) -> list[bytes]:
+        """Keep the ends of some replies of this batch, END octets each; the REST of each."""
+        first = self._ended
+        self._ended = first + len(ends)
+        octets = b"".join(ends)
+        self._end_octets[END * first : END * self._ended] = octets
+        return self._rests[first : self._ended]
 
     def reply(self, i: int) -> bytes:
         """What the reply to a message was told to be, its id included."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from itertools import chain, repeat
-from operator import length_hint
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache, partial
+from itertools import chain, cycle, repeat
+from operator import itemgetter, length_hint
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from discoverd.dns import message, mmsg
 from discoverd.dns.message import HEADER_SIZE, OPT_SIZE
-from discoverd.dns.mmsg import PLACE
+from discoverd.dns.mmsg import PLACE, REST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from discoverd.dns.hits import Hits
     from discoverd.dns.wire import Prepared
     from discoverd.views import View
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 #: Questions kept in one view, and queries kept exactly. Some 1,000 and 600 octets each.
 STORE_MOST: Final = 200_000
@@ -44,20 +47,33 @@ HOLES: Final = repeat(HOLE)
 
 
 class Places(dict[bytes, "Iterator[bytes]"]):
-    """Queries, as their :func:`mmsg.key`, to the PLACE of the next reply; to a hole for what is not kept."""
+    """Queries, as their :func:`mmsg.key`, to where the next reply lies; to a hole for what is not kept."""
 
     __slots__ = ()
+    #: Returns HOLES, without a step of Python: two thirds of the time.
+    __missing__ = staticmethod(partial(next, repeat(HOLES)))
 
-    def __missing__(self, _key: bytes) -> Iterator[bytes]:
-        return HOLES
+
+class Denied(dict[bytes, bytes]):
+    """Kinds of questions to where what denies them lies; to a hole for all others."""
+
+    __slots__ = ()
+    __missing__ = staticmethod(partial(next, HOLES))  # returns HOLE
+
+
+def each_of(held: Mapping[K, V], keys: Sequence[K]) -> Sequence[V]:
+    """``held[key]`` for each of the keys, of which there is one at least: 40 ns less each than ``get``."""
+    return itemgetter(*keys)(held) if len(keys) > 1 else (held[keys[0]],)
 
 
 class Store:
-    """Replies by question and by query. Both share one rotation for each question."""
+    """Replies by question and by query. A query that is kept goes on with the rotation by itself."""
 
     __slots__ = (
         "_foreign",
         "_hits",
+        "_retired",
+        "cookied",
         "denials",
         "denied",
         "exact",
@@ -70,19 +86,23 @@ class Store:
         "view",
     )
 
-    def __init__(self, view: View, *, may_recurse: bool, hits: Hits) -> None:
-        """``hits`` is where what is given out from here is counted."""
+    def __init__(self, view: View, *, may_recurse: bool, hits: Hits, retired: list[object]) -> None:
+        """``hits`` is where what is given out from here is counted; ``retired`` gets the octets that are no
+        longer given out, but may be about to be sent.
+        """
         self.view, self.may_recurse = view, may_recurse
         #: Whether all that is not ours is asked of others; a link may make a name its own asker's alone.
         self.open = may_recurse and not view.links
-        self._hits, self.place = hits, view.place.name.lower()
+        self._hits, self._retired, self.place = hits, retired, view.place.name.lower()
         #: What denies a name, by everything of a query's key but its first label (:mod:`.denial`).
-        self.denied: dict[bytes, bytes] = {}
+        self.denied = Denied()
         #: By type in wire format, where names that are denied are counted.
         self.denials = hits.by_type(message.NXDOMAIN, self.place)
         self.exact = Places()
         #: The same by keys in lower case: replies in pieces, with the question as it was asked among them.
         self.folded = Places()
+        #: Queries up to a cookie at their end, to replies up to the same.
+        self.cookied = Places()
         #: Questions in lower case to their rings.
         self.rings: dict[bytes, Ring] = {}
         #: The same to packed records, for what no ring fits: TCP, small EDNS sizes.
@@ -107,26 +127,39 @@ class Store:
         number = self.number(question, prepared.rcode)
         return _headers(flags, *counts), prepared.starts.__next__, tails, size, number
 
-    def keep_exact(self, query: bytes, question: bytes, head: bytes, opt: bytes) -> None:
-        """Lay out all replies to one query one after the other, ready to be sent from there."""
-        prepared = self.prepared[question]
-        tails, key = prepared.tails, mmsg.key(query)
-        if tails is None or len(query) > EXACT_SIZE or len(self.exact) >= EXACT_MOST or key in self.exact:
-            return
-        places = lay([head + tail + opt for tail in tails], self.number(question, prepared.rcode))
-        self.exact[key] = map(places.__getitem__, prepared.starts)
-        prepared.keys = (*prepared.keys, key)
+    def keep_exact(self, query: bytes, question: bytes, head: bytes, opt: bytes, turn: int) -> None:
+        """Lay out all replies to one query one after the other, ready to be sent from there; whose turn it is
+        next is said by ``turn``.
+        """
+        if len(query) <= EXACT_SIZE:
+            self._keep(self.exact, mmsg.key(query), question, turn, (head, opt, 0))
 
-    def keep_folded(self, query: bytes, question: bytes, header: bytes, opt: bytes) -> None:
+    def keep_cookied(self, query: bytes, question: bytes, head: bytes, opt: bytes, turn: int) -> None:
+        """The same for all queries that begin like this and end in a cookie: as far as the cookie."""
+        if len(query) <= EXACT_SIZE:
+            self._keep(self.cookied, query, question, turn, (head, opt, 0))
+
+    def keep_folded(self, query: bytes, question: bytes, header: bytes, opt: bytes, turn: int) -> None:
         """The same for one query in any letter case, its own question to be put in between."""
+        key = folded(query, question)
+        if key is not None:
+            self._keep(self.folded, key, question, turn, (header, opt, len(question)))
+
+    def _keep(
+        self, kept: Places, key: bytes, question: bytes, turn: int, pieces: tuple[bytes, bytes, int]
+    ) -> None:
         prepared = self.prepared[question]
-        tails, key = prepared.tails, folded(query, question)
-        if tails is None or key is None or len(self.folded) >= EXACT_MOST or key in self.folded:
+        tails = prepared.tails
+        if tails is None or len(kept) >= EXACT_MOST or key in kept:
             return
-        number = self.number(question, prepared.rcode)
-        places = lay([tail + opt for tail in tails], number, header, len(question))
-        self.folded[key] = map(places.__getitem__, prepared.starts)
-        prepared.keys = (*prepared.keys, key)
+        head, opt, asked = pieces
+        turn %= len(tails)
+        turned = (*tails[turn:], *tails[:turn])
+        laid = lay([tail + opt for tail in turned], self.number(question, prepared.rcode), head, asked)
+        # A cycle for each query touches half the memory of one that is shared by all forms of a question:
+        # a quarter less of Python's part, 0.94 of all that a query takes.
+        kept[key] = cycle(laid) if len(laid) > 1 else repeat(laid[0])
+        prepared.keys, prepared.laid = (*prepared.keys, key), (*prepared.laid, laid.block)
 
     def number(self, question: bytes, rcode: int) -> int:
         """Where replies to a lower-case question are counted."""
@@ -154,8 +187,10 @@ class Store:
         if prepared is not None:
             self.rings.pop(question, None)
             for key in prepared.keys:
-                self.exact.pop(key, None)
-                self.folded.pop(key, None)
+                for kept in (self.exact, self.folded, self.cookied):
+                    kept.pop(key, None)
+            if prepared.laid:
+                self._retired.append(prepared.laid)
 
 
 class Uses:
@@ -184,25 +219,29 @@ class Rotations:
 
 
 class Laid(list[bytes]):
-    """Where replies lie, each a PLACE; keeps their memory alive."""
+    """Where replies lie: a PLACE each, or a PLACE and a REST. They do for as long as ``block`` is held."""
 
-    __slots__ = ("_block",)
+    __slots__ = ("block",)
 
     def __init__(self, block: bytes) -> None:
         super().__init__()
-        self._block = block
+        self.block = block
 
 
-def lay(tails: Sequence[bytes], number: int, header: bytes = b"", question: int = 0) -> Laid:
-    """Put the ends of replies one after the other. With a header they are in pieces: it, so many octets of
-    the question as it was asked, and the end; without one each is whole.
+def lay(tails: Sequence[bytes], number: int, head: bytes = b"", question: int = 0) -> Laid:
+    """Put replies one after the other: each whole, or, with octets of a question, in pieces: the head they
+    share, the question as it was asked, and the end of each.
     """
-    block = header + b"".join(tails)
+    if not question:
+        tails, head = [head + tail for tail in tails], b""
+    block = head + b"".join(tails)
     laid, first = Laid(block), mmsg.address(block)
-    at = first + len(header)
+    at = first + len(head)
     for tail in tails:
-        place = (first, len(header), question, at, len(tail)) if header else (at, len(tail), 0, 0, 0)
-        laid.append(PLACE.pack(*place, number))
+        if question:
+            laid.append(PLACE.pack(first, len(head), number) + REST.pack(question, at, len(tail)))
+        else:
+            laid.append(PLACE.pack(at, len(tail), number))
         at += len(tail)
     return laid
 

@@ -10,21 +10,31 @@ from __future__ import annotations
 import socket
 import struct
 from itertools import accumulate, repeat
-from operator import getitem, itemgetter
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from discoverd.dns import mmsg
 from discoverd.dns.handler import Foreign
 from discoverd.dns.hits import UNCOUNTED
+from discoverd.dns.levels import KEYED_MOST, Levels, some, spread
 from discoverd.dns.misses import Misses
-from discoverd.dns.mmsg import CONTROL_SLOT, ID_AT, ID_SIZE, KEYED, NAME_SLOT, OVERFLOW, PLACE, QUERY_AT, SLOT
+from discoverd.dns.mmsg import (
+    CONTROL_SLOT,
+    ID_AT,
+    ID_SIZE,
+    KEYED,
+    NAME_SLOT,
+    OVERFLOW,
+    PLACE,
+    QUERY_AT,
+    SLOT,
+)
 from discoverd.dns.observer import UDP, clock
 from discoverd.dns.outbox import Outbox
 from discoverd.dns.overload import Load
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from collections.abc import Set as AbstractSet
 
     from discoverd.dns.fastpath import Missed
@@ -44,8 +54,6 @@ _IN6_PKTINFO: Final = struct.Struct("@16si")
 _CMSG_HEADER: Final = socket.CMSG_LEN(0)
 _ANCILLARY_SPACE: Final = socket.CMSG_SPACE(max(_IN_PKTINFO.size, _IN6_PKTINFO.size))
 
-K = TypeVar("K")
-V = TypeVar("V")
 Peer = tuple[str, int] | tuple[str, int, int, int]
 Ancillary = list[tuple[int, int, bytes]]
 
@@ -180,10 +188,7 @@ class UdpEndpoint:
 class BatchedEndpoint(UdpEndpoint):
     """The same, many datagrams at a time.
 
-    A batch is worked on in stages, each a single pass in C over all of its datagrams: cut out
-    the keys, find the rings, take the next reply of each, hand addresses and sizes to the
-    kernel. Datagram by datagram the same work takes twice as long, because then the processor
-    waits for the memory of one ring before it begins to look for the next.
+    What is kept is found by :class:`.Levels`; the rest is put together here, or left to the handler.
     """
 
     def __init__(self, sock: socket.socket, handler: Handler, forward: Forward) -> None:
@@ -192,6 +197,7 @@ class BatchedEndpoint(UdpEndpoint):
         pktinfo = _IN6_PKTINFO.size if self._six else _IN_PKTINFO.size
         self._control = 0 if self._bound else socket.CMSG_SPACE(pktinfo)
         self._batch = mmsg.Batch(sock, control=self._control)
+        self._levels = Levels(handler.fastpath, self._batch, six=self._six)
         self._hits = handler.fastpath.hits
         outbox = Outbox(sock, handler.observer, control=self._control)
         self._outbox = outbox
@@ -218,67 +224,32 @@ class BatchedEndpoint(UdpEndpoint):
         return self.dropped + self._outbox.dropped
 
     def _answer_batch(self, count: int) -> None:
-        batch, exact = self._batch, self._handler.fastpath.exact
-        keys = batch.keys(count)
-        if batch.one_asker(count):  # one lookup does for all of them, which saves a fifth
-            rings = _each(exact[self._askers(1)[0]], keys)
-        else:
-            rings = list(map(getitem, _each(exact, self._askers(count)), keys))
-        replies: list[bytes] = list(map(next, rings))
-        places = b"".join(replies)
-        silent: Sequence[int] = ()
-        missed = count - len(places) // PLACE.size
-        self.fast += count - missed
-        if missed:
-            silent = self._fill_holes(replies, keys)
-            places = b"".join(replies)
-        self._hits.add(batch.place(places, count, whole=not missed))
+        batch, levels, retired = self._batch, self._levels, self._handler.fastpath.retired
+        if retired:
+            retired.clear()
+        holes = levels.take(count)
+        self.fast += count - len(holes)
+        silent = self._put_together(holes) if holes else ()
+        places = levels.places
+        self._hits.add(batch.place(places, count))
+        levels.forget()
         first = 0
         for hole in silent:
             self.dropped += batch.send(first, hole)
             first = hole + 1
         self.dropped += batch.send(first, count)
 
-    def _askers(self, count: int) -> list[int] | list[bytes]:
-        if not self._six:
-            return self._batch.addresses[:count].tolist()
-        raw = bytes(self._batch.sockaddrs[: NAME_SLOT * count])
-        return [raw[at : at + 16] for at in range(8, NAME_SLOT * count, NAME_SLOT)]
-
-    def _fill_holes(self, replies: list[bytes], keys: Sequence[bytes]) -> Sequence[int]:
-        """Answer what is not kept exactly; returns which datagrams get no reply now."""
-        fastpath, askers = self._handler.fastpath, self._askers(len(replies))
-        lengths = self._batch.lengths[: len(replies)].tolist()
-        missed = [i for i, reply in enumerate(replies) if not reply]
-        # a class, or an OPT record without options, ends in a small number; a cookie hardly ever does
-        short = max(lengths) <= KEYED + ID_SIZE
-        if short and (tried := [i for i in missed if keys[i][lengths[i] - 3] < 2]):
-            placed = [fastpath.placed.get(askers[i]) for i in tried]
-            before = len(missed)
-            for i, place in zip(tried, fastpath.pieces([keys[i] for i in tried], placed), strict=True):
-                replies[i] = place
-            missed = [i for i in missed if not replies[i]]
-            self.fast += before - len(missed)
-        if not missed:
-            return ()
-        if short and min(lengths) >= ID_SIZE:
-            queries = [keys[i][: lengths[i] - ID_SIZE] for i in missed]
-        else:
-            queries = [self._query(keys[i], lengths[i], i) for i in missed]
-        return self._put_together(replies, missed, queries, askers)
-
-    def _put_together(
-        self,
-        replies: list[bytes],
-        missed: list[int],
-        queries: list[bytes],
-        askers: Sequence[int | bytes],
-    ) -> list[int]:
+    def _put_together(self, missed: Sequence[int]) -> Sequence[int]:
         """Answer queries that nothing is ready for; returns which of the datagrams get no reply now."""
-        fastpath = self._handler.fastpath
-        placed = [fastpath.placed.get(askers[i]) for i in missed]
+        levels = self._levels
+        keys, lengths = some(levels.keys, missed), some(levels.lengths, missed)
+        if min(lengths) >= ID_SIZE and max(lengths) <= KEYED_MOST:
+            queries = [key[: length - ID_SIZE] for key, length in zip(keys, lengths, strict=True)]
+        else:
+            queries = list(map(self._query, keys, lengths, missed))
+        askers, known = spread(levels.askers, missed), spread(levels.known, missed)
         elsewhere: list[Missed] = []
-        answers = fastpath.vary(queries, placed, elsewhere)
+        answers = self._handler.fastpath.vary(queries, known, elsewhere)
         slow = answers.count(None)
         self.fast += len(answers) - slow
         load, shed = self.load, self.load.shed
@@ -286,7 +257,9 @@ class BatchedEndpoint(UdpEndpoint):
         if slow > len(asked):  # only now is it worth knowing who asked, and where
             answers = [
                 self._answer_slowly(self._id(i) + query, self._peer(i), self._ancillary(i))
-                if answer is None and number not in asked and (not load.shedding or load.admits(askers[i]))
+                if answer is None
+                and number not in asked
+                and (not load.shedding or load.admits(askers[number]))
                 else answer
                 for number, (i, query, answer) in enumerate(zip(missed, queries, answers, strict=True))
             ]
@@ -297,13 +270,11 @@ class BatchedEndpoint(UdpEndpoint):
         self._batch.replies[: len(whole)] = whole
         sizes = list(map(len, octets))
         starts = accumulate(sizes, initial=self._batch.replies_at)
-        none = repeat(0)
-        places = map(PLACE.pack, starts, sizes, none, none, none, repeat(UNCOUNTED))
-        for i, place in zip(missed, places, strict=False):
-            replies[i] = place
+        for i, place in zip(missed, map(PLACE.pack, starts, sizes, repeat(UNCOUNTED)), strict=False):
+            levels.replies[i] = place
         return [i for i, answer in zip(missed, answers, strict=True) if answer is None] if slow else []
 
-    def _ask_others(self, elsewhere: list[Missed], missed: list[int]) -> AbstractSet[int]:
+    def _ask_others(self, elsewhere: list[Missed], missed: Sequence[int]) -> AbstractSet[int]:
         """Have others asked what is theirs; which questions are seen to by that."""
         if self._misses is None:
             return NOTHING
@@ -338,8 +309,3 @@ class BatchedEndpoint(UdpEndpoint):
         raw = bytes(self._batch.control_data[CONTROL_SLOT * i : CONTROL_SLOT * (i + 1)])
         size, level, kind = struct.unpack_from("@Nii", raw)
         return [(level, kind, raw[_CMSG_HEADER:size])]
-
-
-def _each(held: Mapping[K, V], keys: Sequence[K]) -> Sequence[V]:
-    """``held[key]`` for each of the keys, of which there is one at least: 40 ns less each than ``get``."""
-    return itemgetter(*keys)(held) if len(keys) > 1 else (held[keys[0]],)

@@ -56,6 +56,7 @@ class Prepared:
         "depends",
         "extra",
         "keys",
+        "laid",
         "rcode",
         "rotations",
         "starts",
@@ -76,10 +77,11 @@ class Prepared:
         self.depends = depends
         self.rotations = max(1, len(answers)) if rotate else 1
         self.starts: Iterator[int] = cycle(range(self.rotations)) if self.rotations > 1 else repeat(0)
-        #: The bodies of all rotations as the fast path sends them, where it has built them, and the
-        #: keys of the queries that it keeps exactly.
+        #: The bodies of all rotations as the fast path sends them, where it has built them; the keys of the
+        #: queries that it keeps replies to, and these.
         self.tails: tuple[bytes, ...] | None = None
         self.keys: tuple[bytes, ...] = ()
+        self.laid: tuple[bytes, ...] = ()
 
     def size(self) -> int:
         """Octets of all records, glue left out."""

@@ -10,7 +10,7 @@ import dns.message
 import dns.rcode
 import pytest
 
-from discoverd.dns import fastpath, message, mmsg
+from discoverd.dns import fastpath, message, mmsg, remembered
 from discoverd.dns.cookies import Cookies
 from discoverd.dns.denial import Denial
 from discoverd.dns.handler import Handler
@@ -83,7 +83,7 @@ def test_each_of_many_cookies_gets_its_own(served: Served) -> None:
     """More of them than are remembered, each more than once, from two askers."""
     served.slowly(with_cookie(bytes(8)))  # teaches the question and the OPT record
     chance = random.Random(1)
-    cookies = [chance.randbytes(8) for _ in range(3 * fastpath.COOKIES_EVERY)]
+    cookies = [chance.randbytes(8) for _ in range(3 * remembered.EVERY)]
     given: dict[tuple[bytes, str], set[bytes]] = {}
     for _ in range(40):
         chance.shuffle(cookies)
@@ -102,9 +102,9 @@ def test_a_remembered_cookie_is_renewed_in_time(served: Served) -> None:
     served.slowly(with_cookie(bytes(8)))
     served.slowly(with_cookie(bytes(24)))
     asked = with_cookie(b"8 octets")
-    first = {cookie_in(r) for r in served.quickly(*[asked] * (2 * fastpath.COOKIES_EVERY))}
-    served.now += fastpath.COOKIES_SECONDS
-    (renewed,) = {cookie_in(r) for r in served.quickly(*[asked] * (2 * fastpath.COOKIES_EVERY))}
+    first = {cookie_in(r) for r in served.quickly(*[asked] * (2 * remembered.EVERY))}
+    served.now += remembered.SECONDS
+    (renewed,) = {cookie_in(r) for r in served.quickly(*[asked] * (2 * remembered.EVERY))}
     assert first != {renewed}
     assert int.from_bytes(renewed[12:16], "big") == served.now
     # one that comes back stays as it is for half an hour, however often it is remembered
@@ -127,11 +127,11 @@ def test_any_octet_may_stand_before_the_end_of_a_cookie(served: Served) -> None:
 
 
 def test_cookies_are_remembered_up_to_a_bound(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastpath, "COOKIES_MOST", 10)
+    monkeypatch.setattr(remembered, "MOST", 10)
     served.slowly(with_cookie(bytes(8)))
-    for number in range(100 * fastpath.COOKIES_EVERY):
+    for number in range(100 * remembered.EVERY):
         served.quickly(with_cookie(number.to_bytes(8, "big")))
-        assert len(served.fast._cookies) <= 10
+        assert sum(map(len, served.fast.cookies.values())) <= 10
 
 
 def test_a_denial_has_the_serial_of_the_last_change(served: Served) -> None:
