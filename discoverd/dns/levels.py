@@ -68,13 +68,15 @@ class Levels:
         self.keys, self._in_pieces = batch.keys(count), 0
         # one lookup of the asker does for all of them, which saves a fifth
         self.askers = self._read_askers(1 if batch.one_asker(count) else count)
-        self.replies = [HOLE] * count
-        holes: Sequence[int] = range(count)
         first = self._levels[0]
+        holes: Sequence[int] = range(count)
         if first is self._usual:
-            holes = first(holes)
-            if not holes:
+            self.replies = replies = _places(each_of(self._fastpath.exact, self.askers), self.keys)
+            if all(replies):
                 return ()
+            holes = [i for i, place in enumerate(replies) if not place]
+        else:
+            self.replies = [HOLE] * count
         self.lengths = batch.lengths[:count].tolist()
         self.known = [self._fastpath.placed.get(asker) for asker in self.askers]
         best, most = first, count - len(holes)

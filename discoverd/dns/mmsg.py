@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Datagrams a call. Measured here: 1: 0.45, 4: 0.8, 16: 0.95, 64: 1.0, 128: 1.03 of the throughput.
 BATCH: Final = 128
+#: Datagrams up to which they are faster one by one: what passes over a batch take besides is as much as that.
+FEW: Final = 3
 #: A slot: room, a query's id and what follows, its mark, which says how many octets came. Longer queries run
 #: over into OVERFLOW; short slots keep a whole batch within the cache.
 MARK: Final = struct.Struct("=I4x")
@@ -156,6 +158,11 @@ class Batch:
         self.sockaddrs = memoryview(self.names).cast("B")
         self.control_data = memoryview(self.controls).cast("B")
         self.queries = memoryview(self._queries).cast("B")
+        self._few_keys = [self.queries[SLOT * i + QUERY_AT : SLOT * (i + 1)] for i in range(FEW)]
+        self._few_askers = [
+            self.sockaddrs[NAME_SLOT * i + 8 : NAME_SLOT * i + 24]
+            for i in range(FEW if sock.family == socket.AF_INET6 else 0)
+        ]
         self.ids = self.queries.cast("H")[ID_AT // 2 :: SLOT // 2]
         self._marks = self.queries.cast("Q")[MARK_AT // MARK.size :: SLOT // MARK.size]
         self.overflows = memoryview(self._overflow).cast("B")
@@ -192,9 +199,28 @@ class Batch:
         self._ended = 0
         return _KEYS[count].unpack_from(self._queries)
 
+    def key(self, i: int) -> bytes:
+        """The key of one of the first FEW messages."""
+        self._marks[i] = self._received[i]
+        return self._few_keys[i].tobytes()
+
+    def asker(self, i: int) -> int | bytes:
+        """The address that one of the first FEW messages came from, as in a sockaddr."""
+        return self._few_askers[i].tobytes() if self._few_askers else self.addresses[i]
+
+    def place_one(self, i: int, place: bytes) -> int:
+        """Say where the reply to one message lies, which is of one piece, like those to all in this batch.
+        Returns the number.
+        """
+        base, size, number = PLACE.unpack(place)
+        self._first[0][i], self._first[1][i] = base, size
+        self._use(WHOLE)
+        return int(number)
+
     def one_asker(self, count: int) -> bool:
         """Whether the first so many messages came from one address: each from that of the one before."""
-        return all(column[1:count] == column[: count - 1] for column in self._who)
+        first, *others = self._who
+        return first[1:count] == first[: count - 1] and all(c[1:count] == c[: count - 1] for c in others)
 
     def place(self, places: bytes, count: int) -> memoryview:
         """Say where the replies to the first so many messages lie: a PLACE each, or a PLACE and a REST each;
@@ -208,11 +234,13 @@ class Batch:
         if not whole:
             for column, wanted in enumerate(self._last, 3):
                 wanted[:count] = words[column::step]
-        parts = WHOLE if whole else PARTS
+        self._use(WHOLE if whole else PARTS)
+        return words[2::step]
+
+    def _use(self, parts: int) -> None:
         if parts != self._parts:
             self._parts = parts
             self._used_parts[:] = memoryview(struct.pack("@Q", parts) * BATCH).cast("Q")
-        return words[2::step]
 
     def put_ends(self, ends: Sequence[bytes]) -> list[bytes]:
         """Keep the ends of some replies of this batch, END octets each; the REST of each."""

@@ -39,7 +39,18 @@ TYPES = ("A", "AAAA", "SRV", "TXT", "HTTPS", "TYPE97", "ANY")
 SIZES = (None, 512, 1232, 0x0550, 0x0570)
 
 
+#: Client cookies, ours, one of ours that looks like a client's, one that is too short, an option beside one.
+COOKIES = (
+    b"\0\x0a\0\x08" + b"8 octets",
+    b"\0\x0a\0\x18" + b"8 octets" + bytes((240, 0, 0, 0)) + bytes(12),
+    b"\0\x0a\0\x18" + bytes(15) + b"\x08" + bytes(8),
+    b"\0\x0a\0\x07" + b"7 octet",
+    b"\0\x03\0\0" + b"\0\x0a\0\x08" + b"8 octets",
+)
+
 SERIAL = re.compile(r"(?<= SOA )\S+ \S+ \d+")
+#: What a server makes of a client's cookie, behind that.
+SERVER_COOKIE = re.compile(rb"(?s)(?<=\0\x0a\0\x18.{8}).{16}$")
 
 
 def packets() -> list[bytes]:
@@ -52,6 +63,10 @@ def packets() -> list[bytes]:
                 asked.flags ^= dns.flags.RD * (len(made) % 2)
                 whole = asked.to_wire()
                 made += [whole, whole[:-1], whole[:-2], whole + b"\0", whole + b"\0" * 32]
+            plain = query(name, rtype, use_edns=0).to_wire()
+            for options in COOKIES if rtype in ("A", "HTTPS") else ():
+                whole = plain[:-2] + len(options).to_bytes(2, "big") + options
+                made += [whole, whole[:-1], whole + b"\0"]
     return [number.to_bytes(2, "big") + packet[2:] for number, packet in enumerate(made)]
 
 
@@ -71,7 +86,8 @@ async def ask(server: Serving, sock: socket.socket, sent: list[bytes]) -> dict[b
 
 
 def meaning(reply: bytes) -> str:
-    """All of a reply, its question to the letter, but for the serial, which tells servers apart."""
+    """All of a reply, its question to the letter, but for what tells servers apart: serial and cookie."""
+    reply = SERVER_COOKIE.sub(bytes(16), reply)
     return SERIAL.sub("", dns.message.from_wire(reply).to_text())
 
 
