@@ -3,10 +3,11 @@
 Two levels, both per view (:mod:`discoverd.dns.store`) and both filled by questions that were answered
 the long way once:
 
-- *exact*: a whole query behind its id -> the replies to it in rotation, as (address, size) pairs
-  that the kernel sends from where they lie. What most askers send most of the time.
+- *kept queries*: a whole query behind its id, in lower case, or up to its cookie -> the replies to it in
+  rotation, as addresses and sizes that the kernel sends from where they lie. What most askers send most of
+  the time; :mod:`.levels` gives them out.
 - *rings*: a question in lower case -> the records that answer it in rotation. For what differs from
-  query to query: letter case, cookies, EDNS sizes. One ring serves them all.
+  query to query; one ring serves them all.
 
 What has neither may still be denied from the names that exist; nothing is kept for that.
 

@@ -47,7 +47,8 @@ QUESTION_NAME = bytes((0xC0, message.HEADER_SIZE))
 class Prepared:
     """A reply's records, packed once and given out in rotation.
 
-    The rotation state is one for all forms a reply is asked in (UDP, EDNS, TCP).
+    The rotation is one for all forms a reply is asked in (EDNS, TCP) until queries are kept, which go on by
+    themselves.
     """
 
     __slots__ = (
