@@ -17,6 +17,7 @@ from discoverd.dns.hits import TYPES
 from discoverd.dns.message import MAX_NAME, RD, MalformedError
 from discoverd.dns.mmsg import CONTROL_SLOT, NAME_SLOT
 from discoverd.dns.store import TYPE_AND_CLASS
+from discoverd.resolver.upstreams.flights import Group
 from discoverd.resolver.upstreams.query import Asked
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from discoverd.dns.forwarding import Forwarding
     from discoverd.dns.outbox import Late, Outbox
     from discoverd.dns.store import Store
-    from discoverd.resolver.upstreams.flights import Flight, Question
+    from discoverd.resolver.upstreams.flights import Flight
 
     #: Who waits: its id, sockaddr and control data, its OPT record, how many octets it takes, its store.
     Waits = tuple[bytes, bytes, bytes, bytes, int, Store]
@@ -56,18 +57,21 @@ class Misses:
         """
         ids, peers, controls = batch
         forwarding = self._forwarding
-        taken: set[int] = set()
-        elsewhere, kept, forwarder = forwarding.elsewhere, forwarding.cache.peek, forwarding.forwarder
-        fresh: dict[bytes, Question] = {}
-        others: list[tuple[int, Question]] = []
+        forwarder, elsewhere, kept = forwarding.forwarder, forwarding.elsewhere, forwarding.cache.held
+        flying, pending = forwarder.flights.under_way, forwarder.in_flight
+        taken: list[int] = []
+        fresh: dict[bytes, Flight] = {}
+        others: list[tuple[int, Flight]] = []
+        group = Group(forwarding, self, began)
         servers: Any = None
         for number, store, query, question, lower, opt, limit in missed:
+            first = lower[0]
             if (
                 not limit
                 or not query[0] & 1  # RD
                 or not store.open
                 or question[-TYPE_AND_CLASS:] not in USUAL
-                or not 0 < lower[0] < 64
+                or not 0 < first < 64
                 or lower[1] == UNDERSCORE  # it may be about ports of what is above it
                 or len(lower) > QUESTION_MOST
             ):
@@ -75,28 +79,40 @@ class Misses:
             bits, do = query[1] & VARYING, opt[DO_AT] >> 7 if opt else 0
             key = lower + VARIANTS[bits | do]
             at = places[number]
-            peer = peers[NAME_SLOT * at : NAME_SLOT * (at + 1)]
-            control = controls[CONTROL_SLOT * at : CONTROL_SLOT * (at + 1)]
-            waits = ids[2 * at : 2 * at + 2], peer, control, opt, limit, store
-            asked = key, question, FLAGS[bits], do, waits
-            whom = elsewhere[lower[1 + lower[0] : -TYPE_AND_CLASS]]
-            if kept(key) is not None or key in fresh or forwarder.knows(key) or whom is not (servers or whom):
-                others.append((number, asked))
+            control = controls[CONTROL_SLOT * at : CONTROL_SLOT * (at + 1)] if controls else b""
+            waits = (
+                ids[2 * at : 2 * at + 2],
+                peers[NAME_SLOT * at : NAME_SLOT * (at + 1)],
+                control,
+                opt,
+                limit,
+                store,
+            )
+            flight = key, question, FLAGS[bits], do, waits, group
+            whom = elsewhere[lower[1 + first : -TYPE_AND_CLASS]]
+            if (
+                key in fresh
+                or key in kept
+                or key in flying
+                or key in pending
+                or whom is not (servers or whom)
+            ):
+                others.append((number, flight))
             else:
-                servers, fresh[key] = whom, asked
-                taken.add(number)
+                servers, fresh[key] = whom, flight
+                taken.append(number)
         if fresh:
-            questions = list(fresh.values())
-            done = forwarder.launch(servers, questions, forwarding, self, began)
+            done = forwarder.launch(group, servers, fresh)
             forwarding.cache.misses += done
-            for each in questions[done:]:
-                self._ask(each, began)
-        taken.update(number for number, asked in others if self._ask(asked, began))
-        return taken
+            if done < len(fresh):
+                for flight in list(fresh.values())[done:]:
+                    self._ask(flight)
+        taken += [number for number, flight in others if self._ask(flight)]
+        return set(taken)
 
-    def _ask(self, asked: Question, began: int) -> bool:
+    def _ask(self, flight: Flight) -> bool:
         """The same for one that is asked already, or that something old is kept for."""
-        key, question, flags, do, waits = asked
+        key, question, flags, do, waits, group = flight
         forwarding = self._forwarding
         entry, servers = (
             forwarding.cache.get(key),
@@ -104,7 +120,7 @@ class Misses:
         )
         if entry is not None and forwarding.cache.clock() < entry.expires:
             return False
-        waiter = self._waiter(question, waits, began)
+        waiter = self._waiter(question, waits, group.began)
         forwarding.miss(key, Asked(flags, question, bool(do)), servers, waiter, entry)
         return True
 
@@ -113,7 +129,7 @@ class Misses:
         cache = self._forwarding.cache
         sent: list[Late] = []
         for flight, octets in replies:
-            key, question, _, _, (ident, peer, control, opt, limit, store), _, group = flight
+            key, question, _, _, (ident, peer, control, opt, limit, store), group = flight
             try:
                 reply = upstreamed.read(octets, key[:-1])
             except MalformedError:
@@ -127,7 +143,7 @@ class Misses:
         self._outbox.send(sent)
 
     def waiter(self, flight: Flight) -> Waiter:
-        return self._waiter(flight[1], flight[4], flight[6].began)
+        return self._waiter(flight[1], flight[4], flight[5].began)
 
     def _waiter(self, question: bytes, waits: Waits, began: int) -> Waiter:
         ident, peer, control, opt, limit, store = waits

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 
@@ -100,6 +100,11 @@ class Cache(Generic[T]):
     def peek(self, key: bytes) -> Entry[T] | None:
         """The same without it counting as used."""
         return self._entries.get(key)
+
+    @property
+    def held(self) -> Mapping[bytes, Entry[T]]:
+        """All of it, for many looks at once; none counts as use."""
+        return self._entries
 
     def put(self, key: bytes, value: T, lifetime: float, size: int) -> None:
         """Keep for so many seconds; ``size`` is in octets."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,7 @@ from discoverd.resolver.upstreams.query import HOPS_MOST, MARK_SIZE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from discoverd.resolver.upstreams.flights import Crowd, Question
+    from discoverd.resolver.upstreams.flights import Flight, Group
     from discoverd.resolver.upstreams.pending import Asker
     from discoverd.resolver.upstreams.query import Asked
 
@@ -120,17 +121,16 @@ class Forwarder:
         pending.begin(servers)
         return pending
 
-    def launch(
-        self, servers: Sequence[Server], questions: Sequence[Question], asker: Asker, crowd: Crowd, began: int
-    ) -> int:
+    def launch(self, group: Group, servers: Sequence[Server], flights: dict[bytes, Flight]) -> int:
         """Ask many questions that nobody has asked yet, each of which one waits for; how many of them,
         from the first on, were: the rest are for :meth:`ask`.
         """
         if any(server.loops or server.upstream.tls for server in servers):
             return 0
         room = IN_FLIGHT_MOST - self.under_way
-        some = questions[: max(0, room)]
-        asked = self.flights.launch(fastest_first(servers), some, asker, crowd, began)
+        if room < len(flights):
+            flights = dict(islice(flights.items(), max(0, room)))
+        asked = self.flights.launch(group, fastest_first(servers), flights)
         self._awake()
         return asked
 

@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from discoverd.resolver.upstreams.pending import Pending
 from discoverd.resolver.upstreams.query import Asked
-from discoverd.resolver.upstreams.udp import GROUP, IDENT
+from discoverd.resolver.upstreams.udp import GROUP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from discoverd.resolver.upstreams.pending import Asker, Try
     from discoverd.resolver.upstreams.server import Server
     from discoverd.resolver.upstreams.udp import Port
 
-#: What a question goes by, its name, type and class as asked, flags (RD, AD, CD), DO, and who waits.
-Question = tuple[bytes, bytes, int, int, Any]
-#: The same with the id that it was sent under, and what it has in common with others.
-Flight = tuple[bytes, bytes, int, int, Any, bytes, "Group"]
+#: What a question goes by, its name, type and class as asked, flags (RD, AD, CD), DO, who waits, and what it
+#: has in common with others.
+Flight = tuple[bytes, bytes, int, int, Any, "Group"]
 
 
 class Crowd(Protocol):
@@ -41,18 +40,35 @@ class Crowd(Protocol):
 
 
 class Group:
-    """What questions have in common that were sent together."""
+    """What questions have in common that are asked together; ``began`` is their crowd's own."""
 
-    __slots__ = ("asker", "began", "crowd", "due", "flights", "order", "plain", "port", "sent", "server")
+    __slots__ = ("asker", "began", "crowd", "due", "flights", "order", "plain", "ports", "sent", "server")
 
-    def __init__(  # noqa: PLR0917 - what a batch has in common
-        self, flights: Flights, order: Sequence[Server], port: Port, asker: Asker, crowd: Crowd, began: int
-    ) -> None:
-        self.flights, self.order, self.server, self.port = flights, order, order[0], port
+    flights: Flights
+    order: Sequence[Server]
+    server: Server
+    plain: bool
+    sent: float
+    due: float
+
+    def __init__(self, asker: Asker, crowd: Crowd, began: int) -> None:
         self.asker, self.crowd, self.began = asker, crowd, began
+        self.ports: list[Port] = []
+
+    def leave(self, flights: Flights, order: Sequence[Server]) -> None:
+        """They are about to be asked of the first of these servers."""
+        self.flights, self.order, self.server = flights, order, order[0]
         self.plain = not self.server.edns
         self.sent = monotonic()
         self.due = self.sent + self.server.patience()
+
+    def find(self, flight: Flight) -> tuple[Port, bytes]:
+        """Where one of them was sent from, and under which id: not kept, as hardly any is looked for."""
+        for port in self.ports:
+            for ident, waiting in port.waiting.items():
+                if waiting is flight:
+                    return port, ident
+        raise LookupError(flight)
 
 
 class Flights:
@@ -67,46 +83,48 @@ class Flights:
         self.under_way: dict[bytes, Flight] = {}
         self._groups: list[Group] = []
 
-    def launch(
-        self, order: Sequence[Server], questions: Sequence[Question], asker: Asker, crowd: Crowd, began: int
-    ) -> int:
-        """Ask the first server, by UDP; ``began`` is given back with the group. Returns how many were
-        asked: fewer where there are no more sockets to be had.
+    def launch(self, group: Group, order: Sequence[Server], flights: Mapping[bytes, Flight]) -> int:
+        """Ask the first server, by UDP, what is under way nowhere yet: flights of one group by their keys.
+        Returns how many were asked: fewer where there are no more sockets to be had.
         """
+        group.leave(self, order)
+        self._groups.append(group)
+        ports, rest = group.server.ports, list(flights.items())
         done = 0
-        while done < len(questions):
+        while done < len(rest):
             try:
-                port, room = order[0].ports.vacant()
+                port, room = ports.vacant()
             except OSError:
                 break
-            group = Group(self, order, port, asker, crowd, began)
-            self._send(group, questions[done : done + room])
-            done += room
-        return min(done, len(questions))
+            some = flights if not done and room >= len(rest) else dict(rest[done : done + room])
+            self.under_way.update(some)
+            self._send(group, port, some.values())
+            done += len(some)
+        return done
 
-    def _send(self, group: Group, questions: Sequence[Question]) -> None:
-        under_way, server, waiting = self.under_way, group.server, group.port.waiting
-        self._groups.append(group)
-        server.sent += len(questions)
-        drawn, packets = os.urandom(2 * len(questions)), []
-        for at, question in enumerate(questions):
-            ident = drawn[2 * at : 2 * at + 2]
+    def _send(self, group: Group, port: Port, flights: Collection[Flight]) -> None:
+        waiting, around, count = port.waiting, group.server.around, len(flights)
+        group.ports.append(port)
+        group.server.sent += count
+        drawn, packets = os.urandom(2 * count), []
+        for at, flight in zip(range(0, 2 * count, 2), flights, strict=True):
+            ident = drawn[at : at + 2]
             while ident in waiting:
                 ident = os.urandom(2)
-            key, asked, flags, do, _ = question
-            waiting[ident] = under_way[key] = (*question, ident, group)
-            packets.append(ident + server.plain_query(flags, asked, do))
-        for ident, why in group.port.send_all(packets):
-            flight = waiting[ident]
-            assert isinstance(flight, tuple)
-            attempt = self.landed(flight)
+            _, question, flags, do, _, _ = waiting[ident] = flight
+            before, after = around[flags | do]
+            packets.append(ident + before + question + after)
+        for ident, why in port.send_all(packets):
+            failed = waiting[ident]
+            assert isinstance(failed, tuple)
+            attempt = self.landed(failed, port, ident)
             attempt.forget()
             attempt.failed(why)
 
-    def landed(self, flight: Flight) -> Try:
+    def landed(self, flight: Flight, port: Port, ident: bytes) -> Try:
         """Something has happened: from now on it is a Pending, which has been asked once."""
         attempt = self._become_pending(flight)
-        attempt.sent_by(flight[GROUP].port, flight[IDENT])
+        attempt.sent_by(port, ident)
         return attempt
 
     def unread(self, flight: Flight, reply: bytes) -> None:
@@ -114,7 +132,7 @@ class Flights:
         self._become_pending(flight).replied(reply)
 
     def _become_pending(self, flight: Flight) -> Try:
-        key, question, flags, do, _, _, group = flight
+        key, question, flags, do, _, group = flight
         self.under_way.pop(key, None)
         pending = Pending(key, Asked(flags, question, bool(do)), group.asker, self._done)
         attempt = pending.adopt(group)
@@ -125,20 +143,22 @@ class Flights:
         """The same for who is asked again."""
         flight = self.under_way.get(key)
         if flight is not None:
-            self.landed(flight)
+            self.landed(flight, *flight[GROUP].find(flight))
 
     def land_all(self) -> None:
-        for flight in list(self.under_way.values()):
-            self.landed(flight)
+        self._land(self._groups)
+        self._groups = []
 
     def sweep(self, now: float) -> None:
         """Whose reply is overdue is no flight any more."""
         late = [group for group in self._groups if group.due <= now]
-        if not late:
-            return
-        self._groups = [group for group in self._groups if group.due > now]
-        for group in late:
-            waiting = list(group.port.waiting.values())
-            for flight in waiting:
-                if isinstance(flight, tuple) and flight[GROUP] is group:
-                    self.landed(flight)
+        if late:
+            self._groups = [group for group in self._groups if group.due > now]
+            self._land(late)
+
+    def _land(self, groups: Iterable[Group]) -> None:
+        for group in groups:
+            for port in group.ports:
+                for ident, flight in list(port.waiting.items()):
+                    if isinstance(flight, tuple) and flight[GROUP] is group:
+                        self.landed(flight, port, ident)

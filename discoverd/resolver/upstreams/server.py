@@ -31,13 +31,26 @@ LOOPS_MOST: Final = 1000
 PATIENCE_LEAST, PATIENCE_MOST = 0.4, 1.2
 
 
+class Around(dict[int, tuple[bytes, bytes]]):
+    """What stands before and behind a question, by its flags and DO together, in a query without an id."""
+
+    def __init__(self, *records: bytes) -> None:
+        super().__init__()
+        self._records = records
+
+    def __missing__(self, variant: int) -> tuple[bytes, bytes]:
+        flags, record = variant & ~1, self._records[variant & 1]
+        made = self[variant] = head(flags, additional=bool(record)), record
+        return made
+
+
 class Server:
     """A name server that is asked. ``mark`` is what its queries carry, and tells it apart from others."""
 
     def __init__(self, upstream: Upstream, mark: bytes) -> None:
         self.upstream, self.mark = upstream, mark
-        #: The OPT records of queries that came without marks, by DO.
-        self._opt = tuple(edns(mark, do=do) for do in (False, True))
+        #: By whether it knows EDNS.
+        self._around = Around(b"", b""), Around(edns(mark, do=False), edns(mark, do=True))
         self.ports, self.stream = Ports(upstream.host, upstream.port), Stream(upstream)
         #: Smoothed round trip in seconds; 0 where it was never asked, so that it is soon.
         self.rtt = 0.0
@@ -62,9 +75,13 @@ class Server:
 
     def plain_query(self, flags: int, question: bytes, do: int) -> bytes:
         """The same for a question that came without marks."""
-        if not self.edns:
-            return head(flags, additional=0) + question
-        return head(flags, additional=1) + question + self._opt[do]
+        before, after = self.around[flags | do]
+        return before + question + after
+
+    @property
+    def around(self) -> Around:
+        """What stands before and behind the question in that."""
+        return self._around[self.edns]
 
     def cost(self) -> tuple[bool, float]:
         """Servers are asked in the order of this."""

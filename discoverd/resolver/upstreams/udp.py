@@ -1,9 +1,9 @@
 """UDP to one name server, from ports that cannot be foreseen.
 
 Sockets are connected, so the kernel picks a random port for each and drops what comes from elsewhere.
-One is used for a second and a few questions only: whoever wants to forge a reply has to guess the id
+One is used for a second and some questions only: whoever wants to forge a reply has to guess the id
 and the port, again and again (RFC 5452 section 4.5). A socket for every single question was measured
-to cost half as much again under load.
+to cost half as much again under load, one for 32 a twelfth.
 """
 
 from __future__ import annotations
@@ -11,35 +11,41 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import selectors
 import socket
-from collections import defaultdict
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from discoverd import datagrams
+from discoverd.resolver.upstreams.inbox import Inbox
 from discoverd.resolver.upstreams.query import HEADER_SIZE, ONE_QUESTION, QR, TC, matches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from discoverd.resolver.upstreams.flights import Crowd, Flight
+    from discoverd.resolver.upstreams.flights import Flight
+    from discoverd.resolver.upstreams.inbox import Arrived
     from discoverd.resolver.upstreams.query import Attempt
-
-    Arrived = defaultdict[Crowd, list[tuple[Flight, bytes]]]
 
 #: Sockets that are taken by chance, questions that each is used for, and for how many seconds.
 SOCKETS: Final = 16
-USES: Final = 32
+USES: Final = 128
 LIFE_SECONDS: Final = 1.0
 #: Octets read of one reply; a longer one is taken for truncated.
-LARGEST: Final = 4096
-#: Rcodes that need no second thought: NOERROR and NXDOMAIN.
-GOOD: Final = (0, 3)
+LARGEST: Final = datagrams.OneByOne.largest
+#: Flags and the first count of replies that need no second thought: not cut off, NOERROR or NXDOMAIN.
+GOOD: Final = frozenset(
+    bytes((QR | high, low | rcode)) + ONE_QUESTION
+    for high in range(QR)
+    if not high & TC
+    for low in range(0, 256, 16)
+    for rcode in (0, 3)
+)
 #: Where these stand in a Flight.
 KEY: Final = 0
 QUESTION: Final = 1
-IDENT: Final = 5
-GROUP: Final = 6
+GROUP: Final = 5
+
+_many = datagrams.best()
 
 
 class Port:
@@ -68,14 +74,8 @@ class Port:
 
     def send_all(self, packets: Sequence[bytes]) -> list[tuple[bytes, str]]:
         """Send queries with their ids; the ids of those that could not be, and why."""
-        failed, send = [], self._sock.send
         self.uses += len(packets)
-        for packet in packets:
-            try:
-                send(packet)
-            except OSError as error:
-                failed.append((packet[:2], error.strerror or str(error)))
-        return failed
+        return [(packets[number][:2], why) for number, why in _many.send(self._sock, packets)]
 
     def close(self) -> None:
         self._inbox.remove(self._sock)
@@ -93,98 +93,61 @@ class Port:
 
     def read(self, arrived: Arrived) -> None:
         """Take in what is there. Replies to flights are put with what has ``arrived``, by who asked."""
-        waiting, receive = self.waiting, self._sock.recv
-        group, count = None, 0
-        while self._sock.fileno() >= 0:
-            try:
-                reply = receive(LARGEST)
-            except (BlockingIOError, InterruptedError):
-                break
-            except OSError as error:  # an ICMP message: nobody is there
-                self._fail(error.strerror or str(error))
-                break
+        try:
+            while (
+                self._take_in(_many.receive(self._sock), arrived) == _many.batch and self._sock.fileno() >= 0
+            ):
+                pass
+        except OSError as error:  # an ICMP message: nobody is there
+            self._fail(error.strerror or str(error))
+
+    def _take_in(self, replies: Sequence[bytes], arrived: Arrived) -> int:
+        waiting, group, count = self.waiting, None, 0
+        for reply in replies:
             ident = reply[:2]
             attempt = waiting.get(ident)
             if isinstance(attempt, tuple):
-                if is_plainly_good(reply, attempt[QUESTION]):
+                if (
+                    reply[2:6] in GOOD
+                    and reply.startswith(attempt[QUESTION], HEADER_SIZE)
+                    and len(reply) < LARGEST
+                ):
+                    # all of it as it should be, to the letter: nothing to think about
                     del waiting[ident]
-                    group = attempt[GROUP]
-                    del group.flights.under_way[attempt[KEY]]
-                    arrived[group.crowd].append((attempt, reply))
+                    if attempt[GROUP] is not group:
+                        group = attempt[GROUP]
+                        put, under_way = arrived[group.crowd].append, group.flights.under_way
+                    del under_way[attempt[KEY]]
+                    put((attempt, reply))
                     count += 1
-                    if self.retired and not waiting:
-                        self.close()
                     continue
                 if matches(reply, attempt[QUESTION]):
-                    attempt = attempt[GROUP].flights.landed(attempt)
+                    attempt = attempt[GROUP].flights.landed(attempt, self, ident)
                 else:
                     attempt = None
             if attempt is None or not matches(reply, attempt.question):
                 self.stray += 1
                 continue
             if len(reply) == LARGEST:
-                reply = reply[:2] + bytes((reply[2] | TC,)) + reply[3:]
+                reply = reply[:2] + bytes((reply[2] | TC,)) + reply[3:]  # noqa: PLW2901
             self.forget(ident)
             attempt.replied(reply)
         if group is not None:
             group.server.answers(monotonic() - group.sent, count)
+            if self.retired and not waiting and self._sock.fileno() >= 0:
+                self.close()
+        return len(replies)
 
     def _fail(self, why: str) -> None:
         attempts = [
-            each[GROUP].flights.landed(each) if isinstance(each, tuple) else each
-            for each in list(self.waiting.values())
+            each[GROUP].flights.landed(each, self, ident) if isinstance(each, tuple) else each
+            for ident, each in list(self.waiting.items())
         ]
         self.waiting.clear()
         if self.retired:
             self.close()
         for attempt in attempts:
             attempt.failed(why)
-
-
-def is_plainly_good(reply: bytes, question: bytes) -> bool:
-    """Whether there is nothing to think about: all of a reply to the letter, NOERROR or NXDOMAIN."""
-    return (
-        reply.startswith(question, HEADER_SIZE)
-        and reply[4:6] == ONE_QUESTION
-        and reply[2] & (QR | TC) == QR
-        and reply[3] & 0xF in GOOD
-        and len(reply) < LARGEST
-    )
-
-
-class Inbox:
-    """Reads all sockets in one turn of the event loop: a callback of its own for each cost more than
-    reading it.
-    """
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._fd = -1
-        self._selector: Any = None
-
-    def add(self, sock: socket.socket, port: Port) -> None:
-        if self._selector is None:
-            # epoll or kqueue: both can be waited for themselves
-            self._selector = selectors.DefaultSelector()
-            self._loop = asyncio.get_running_loop()
-            self._fd = self._selector.fileno()
-            self._loop.add_reader(self._fd, self._read)
-        self._selector.register(sock, selectors.EVENT_READ, port)
-
-    def remove(self, sock: socket.socket) -> None:
-        self._selector.unregister(sock)
-        if not self._selector.get_map():
-            assert self._loop is not None
-            self._loop.remove_reader(self._fd)
-            self._selector.close()
-            self._selector = None
-
-    def _read(self) -> None:
-        arrived: Arrived = defaultdict(list)
-        for key, _ in self._selector.select(0):
-            key.data.read(arrived)
-        for crowd, replies in arrived.items():
-            crowd.answered(replies)
 
 
 class Ports:
