@@ -58,6 +58,8 @@ _ANCILLARY_SPACE: Final = socket.CMSG_SPACE(max(_IN_PKTINFO.size, _IN6_PKTINFO.s
 Peer = tuple[str, int] | tuple[str, int, int, int]
 Ancillary = list[tuple[int, int, bytes]]
 
+#: The PLACE of no reply at all.
+NOWHERE: Final = bytes(PLACE.size)
 #: Which questions others are asked: none.
 NOTHING: Final[frozenset[int]] = frozenset()
 
@@ -238,7 +240,8 @@ class BatchedEndpoint(UdpEndpoint):
         levels.forget()
         first = 0
         for hole in silent:
-            self.dropped += batch.send(first, hole)
+            if first < hole:
+                self.dropped += batch.send(first, hole)
             first = hole + 1
         self.dropped += batch.send(first, count)
 
@@ -275,6 +278,10 @@ class BatchedEndpoint(UdpEndpoint):
         self.fast += len(answers) - slow
         load, shed = self.load, self.load.shed
         asked = self._ask_others(elsewhere, missed) if elsewhere and not load.shedding else NOTHING
+        if len(asked) == len(missed):  # as where everything is others': there is nothing to lay out
+            for i in missed:
+                levels.replies[i] = NOWHERE
+            return missed
         if slow > len(asked):  # only now is it worth knowing who asked, and where
             answers = [
                 self._answer_slowly(self._id(i) + query, self._peer(i), self._ancillary(i))
