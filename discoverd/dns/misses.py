@@ -14,8 +14,9 @@ from discoverd.dns import upstreamed
 from discoverd.dns.denial import UNDERSCORE
 from discoverd.dns.foreign import VARYING, Waiter, given
 from discoverd.dns.hits import TYPES
-from discoverd.dns.message import MAX_NAME, RD, MalformedError
+from discoverd.dns.message import HEADER_SIZE, MAX_NAME, RD, MalformedError
 from discoverd.dns.mmsg import CONTROL_SLOT, NAME_SLOT
+from discoverd.dns.shapes import Shape, Shapes
 from discoverd.dns.store import TYPE_AND_CLASS
 from discoverd.resolver.upstreams.flights import Group
 from discoverd.resolver.upstreams.query import Asked
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from discoverd.dns.fastpath import Missed
     from discoverd.dns.forwarding import Forwarding
     from discoverd.dns.outbox import Late, Outbox
+    from discoverd.dns.shapes import Form
     from discoverd.dns.store import Store
     from discoverd.resolver.upstreams.flights import Flight
 
@@ -48,6 +50,7 @@ class Misses:
 
     def __init__(self, forwarding: Forwarding, outbox: Outbox) -> None:
         self._forwarding, self._outbox = forwarding, outbox
+        self._shapes = Shapes()
 
     def take(
         self, missed: Sequence[Missed], places: Sequence[int], batch: tuple[bytes, bytes, bytes], began: int
@@ -126,21 +129,44 @@ class Misses:
 
     def answered(self, replies: list[tuple[Flight, bytes]]) -> None:
         """Send on what has come."""
-        cache = self._forwarding.cache
+        cache, known, number_of = self._forwarding.cache, self._shapes.known, int.from_bytes
+        keeping = cache.entries_most
         sent: list[Late] = []
         for flight, octets in replies:
             key, question, _, _, (ident, peer, control, opt, limit, store), group = flight
-            try:
-                reply = upstreamed.read(octets, key[:-1])
-            except MalformedError:
-                group.flights.unread(flight, octets)
+            begin = HEADER_SIZE + len(question)
+            rest = octets[begin:]
+            form = octets[2:HEADER_SIZE], question[-TYPE_AND_CLASS:], len(rest)
+            shape = known.get(form)
+            if not isinstance(shape, Shape) or number_of(rest, "big") & shape.mask != shape.wanted:
+                if (late := self._read(flight, octets, form)) is not None:
+                    sent.append(late)
                 continue
-            if reply.lifetime > 0 and cache.entries_most:
+            answer = ident + shape.heads[bool(opt)] + octets[HEADER_SIZE : begin + shape.end] + opt
+            if len(answer) > limit:
+                answer = given(ident, question, opt, limit, shape.read(rest), rest[: shape.end])
+            if keeping and (reply := shape.read(rest)).lifetime > 0:
                 cache.put(key, reply, reply.lifetime, reply.size)
-            answer = given(ident, question, opt, limit, reply, reply.records)
-            number = store.number(key[:-1], octets[3] & 0xF)
+            number = shape.counted.get(store.place)
+            if number is None:
+                number = shape.counted[store.place] = store.number(key[:-1], octets[3] & 0xF)
             sent.append((answer, peer, control, number, group.began))
         self._outbox.send(sent)
+
+    def _read(self, flight: Flight, octets: bytes, form: Form) -> Late | None:
+        """What to send where it takes reading record by record; None where that fails."""
+        key, question, _, _, (ident, peer, control, opt, limit, store), group = flight
+        cache = self._forwarding.cache
+        try:
+            reply = upstreamed.read(octets, key[:-1])
+        except MalformedError:
+            group.flights.unread(flight, octets)
+            return None
+        self._shapes.learn(form, octets, HEADER_SIZE + len(question), reply)
+        if reply.lifetime > 0 and cache.entries_most:
+            cache.put(key, reply, reply.lifetime, reply.size)
+        answer = given(ident, question, opt, limit, reply, reply.records)
+        return answer, peer, control, store.number(key[:-1], octets[3] & 0xF), group.began
 
     def waiter(self, flight: Flight) -> Waiter:
         return self._waiter(flight[1], flight[4], flight[5].began)

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import dns.flags
 import dns.message
 import dns.rcode
+import pytest
 
+from discoverd import datagrams
+from discoverd.dns import upstreamed
 from discoverd.dns.misses import Misses
 from discoverd.resolver.elsewhere import is_elsewhere
+from discoverd.resolver.upstreams import udp
 from tests.dns.serving import COOKIE, instance, option, options, query, records, serving
-from tests.upstream import answer, scripted
+from tests.upstream import answer, denial, scripted
 from tests.wait import until_async
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    import pytest
-
+    from discoverd.dns.upstreamed import Upstreamed
     from tests.dns.serving import Serving
 
 
@@ -111,6 +116,84 @@ async def test_what_happens_to_them_is_seen_to(tmp_path: Path, monkeypatch: pyte
         assert records(await server.ask(asking("forged.example.com")), "A") == ["198.51.0.1"]
         assert sum(taken) >= 3
         assert not server.app.forwarding.forwarder.under_way
+
+
+@pytest.mark.parametrize("kept", [0, 1000], ids=["nothing kept", "kept"])
+async def test_replies_that_are_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    """Once two were read the next are known by their shape; askers get the same, and the same is kept."""
+    read, whole = [0], upstreamed.read
+
+    def counted(octets: bytes, asked: bytes) -> Upstreamed:
+        read[0] += 1
+        return whole(octets, asked)
+
+    monkeypatch.setattr(upstreamed, "read", counted)
+    async with scripted() as upstream, serving(tmp_path, upstream=[upstream.where]) as server:
+        server.app.forwarding.cache.bound(kept, 1 << 20)
+        await known(server)
+        for payload in (4096, 1232):  # these OPT records are known from now on
+            await server.ask(asking("first.example.com", payload=payload))
+
+        async def reads(made: Callable[[bytes], bytes], **edns: Any) -> list[int]:
+            """How many replies are read for each of three askers, who get what they should."""
+            upstream.udp = lambda packet: [made(packet)]
+            counts = []
+            for number in range(3):
+                read[0], asked = 0, asking(f"N{number}-{len(upstream.seen)}.Example.com", **edns)
+                got = await server.ask(asked)
+                counts.append(read[0])
+                theirs = dns.message.from_wire(made(asked.to_wire()))
+                wanted, cut = set(records(theirs, "A")), bool(got.flags & dns.flags.TC)
+                assert (got.rcode(), got.edns) == (theirs.rcode(), asked.edns)
+                assert (set(records(got, "A")) < wanted) if cut else (set(records(got, "A")) == wanted)
+                assert cut or got.authority == theirs.authority
+                key = asked.to_wire()[12 : 12 + len(asked.question[0].name.to_wire() or b"") + 4].lower()
+                entry = server.app.forwarding.cache.peek(key + b"\0")
+                value, same = entry and entry.value, whole(made(asked.to_wire()), key)
+                assert bool(value) == bool(kept)
+                if value:
+                    assert (value.flags, value.counts) == (same.flags, same.counts)
+                    assert (value.ttls, value.lifetime) == (same.ttls, same.lifetime)
+            return counts
+
+        assert await reads(lambda packet: answer(packet, records=3)) == [1, 1, 0]
+        assert await reads(lambda packet: answer(packet, records=3, first=9, ttl=60), payload=4096) == [
+            0,
+            0,
+            0,
+        ]
+        assert await reads(lambda packet: answer(packet, records=50)) == [1, 1, 0]
+        assert await reads(lambda packet: answer(packet, records=50), payload=1232) == [0, 0, 0]
+        assert await reads(denial) == [1, 1, 0]
+        assert await reads(lambda packet: denial(packet, minimum=5)) == [0, 0, 0]
+        assert await reads(lambda packet: denial(packet, nxdomain=False)) == [1, 1, 0]
+        assert server.app.handler.observer.read().answers["udp", 1, 3, "host"] == 6
+
+
+async def test_many_at_once_leave_by_several_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is asked once, under an id of its own, and no port is used more often than it may be."""
+    taken = watch(monkeypatch)
+    monkeypatch.setattr(udp, "USES", 3)
+    async with scripted() as upstream, serving(tmp_path, upstream=[upstream.where]) as server:
+        await known(server)
+        before = len(upstream.seen)
+        names = [f"n{number}.example.com" for number in range(40)]
+        replies = await asyncio.gather(*[server.ask(asking(name)) for name in names])
+        assert all(records(reply, "A") == ["198.51.0.1"] for reply in replies)
+        assert max(taken) > 3
+        assert sorted(upstream.names[before:]) == sorted(names)
+        ports = Counter(port for _, port in upstream.seen)
+        assert max(ports.values()) <= 3
+        assert not server.app.forwarding.forwarder.under_way
+
+
+async def test_where_the_machine_has_no_such_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(udp, "_many", datagrams.OneByOne())
+    async with scripted() as upstream, serving(tmp_path, upstream=[upstream.where]) as server:
+        await known(server)
+        names = [f"n{number}.example.com" for number in range(10)]
+        replies = await asyncio.gather(*[server.ask(asking(name)) for name in names])
+        assert all(records(reply, "A") == ["198.51.0.1"] for reply in replies)
 
 
 async def test_the_same_asked_meanwhile_waits_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
