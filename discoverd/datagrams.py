@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MSG_DONTWAIT: Final = 0x40
+#: Fewer than that are faster with a call each: one alone takes 13 instead of 35 µs.
+FEW: Final = 3
 
 
 class Iovec(ctypes.Structure):
@@ -77,11 +79,11 @@ class OneByOne:
     #: Octets read of one datagram.
     largest: int = 4096
 
-    def receive(self, sock: socket.socket) -> Sequence[bytes]:
-        """What has come, ``batch`` at most: fewer, and there are no more. Raises OSError."""
+    def receive(self, sock: socket.socket, most: int) -> Sequence[bytes]:
+        """What has come, at most so many and ``batch``: fewer, and there are no more. Raises OSError."""
         found: list[bytes] = []
         try:
-            while len(found) < self.batch:
+            while len(found) < min(most, self.batch):
                 found.append(sock.recv(self.largest))
         except (BlockingIOError, InterruptedError):
             pass
@@ -127,9 +129,12 @@ class Many(OneByOne):
         words = memoryview(self._out_parts).cast("B").cast("Q")
         self._bases, self._sizes = words[::2], words[1::2]
 
-    def receive(self, sock: socket.socket) -> Sequence[bytes]:
+    def receive(self, sock: socket.socket, most: int) -> Sequence[bytes]:
+        if most < FEW:
+            return super().receive(sock, most)
         assert calls is not None
-        count: int = calls.recvmmsg(sock.fileno(), self._in_at, self.batch, MSG_DONTWAIT, None)
+        most = min(most, self.batch)
+        count: int = calls.recvmmsg(sock.fileno(), self._in_at, most, MSG_DONTWAIT, None)
         if count < 0:
             number = ctypes.get_errno()
             if number in {errno.EAGAIN, errno.EINTR}:
@@ -147,6 +152,8 @@ class Many(OneByOne):
         return found
 
     def send(self, sock: socket.socket, packets: Sequence[bytes]) -> list[tuple[int, str]]:
+        if len(packets) < FEW:
+            return super().send(sock, packets)
         failed = []
         for first in range(0, len(packets), self.batch):
             some = packets[first : first + self.batch]

@@ -41,7 +41,7 @@ def pair() -> Iterator[Pair]:
 def everything(calls: OneByOne, sock: socket.socket) -> list[bytes]:
     found: list[bytes] = []
     while True:
-        some = calls.receive(sock)
+        some = calls.receive(sock, calls.batch)
         found += some
         if len(some) < calls.batch:
             return found
@@ -56,6 +56,16 @@ def test_what_is_sent_is_received(calls: OneByOne, pair: Pair) -> None:
     assert everything(calls, other) == []
     assert calls.send(other, packets[:3]) == []
     assert everything(calls, one) == packets[:3], "nothing is left of what came before"
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 70])
+def test_no_more_than_is_asked_for(calls: OneByOne, pair: Pair, most: int) -> None:
+    one, other = pair
+    packets = [bytes((n,)) for n in range(100)]
+    calls.send(one, packets)
+    first = calls.receive(other, most)
+    assert list(first) == packets[: min(most, calls.batch)]
+    assert [*first, *everything(calls, other)] == packets
 
 
 def test_a_longer_one_is_cut_off(calls: OneByOne, pair: Pair) -> None:
@@ -78,8 +88,8 @@ def test_nobody_is_there(calls: OneByOne, pair: Pair) -> None:
     other.close()
     calls.send(one, [b"1"])
     with pytest.raises(ConnectionRefusedError):
-        calls.receive(one)
-    assert not calls.receive(one)
+        calls.receive(one, calls.batch)
+    assert not calls.receive(one, calls.batch)
 
 
 def test_of_many_to_nobody_one_is_told_of(calls: OneByOne, pair: Pair) -> None:
@@ -89,7 +99,7 @@ def test_of_many_to_nobody_one_is_told_of(calls: OneByOne, pair: Pair) -> None:
     for count in range(1, 6):
         failed = calls.send(one, [b"x"] * count)
         try:
-            assert not calls.receive(one)
+            assert not calls.receive(one, calls.batch)
         except ConnectionRefusedError:
             failed.append((count, "all of them"))
         assert failed

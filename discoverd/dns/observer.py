@@ -141,8 +141,9 @@ class Observer:
     def saw_forwarded(self, late: Sequence[Late]) -> None:
         """Answers of somebody else to datagrams, sent just now; the peers are sockaddrs."""
         now, times = clock(), self.times[FORWARDED]
-        for began, count in Counter([each[4] for each in late]).items():  # a batch began at once
-            times.add(now - began, count)
+        begins = [each[4] for each in late]
+        for began in set(begins):  # a batch began at once
+            times.add(now - began, begins.count(began))
         self._hits.add([each[3] for each in late])
         if self.log is not None and (picked := self.log.pick(len(late))):
             wall = time.time_ns() - now

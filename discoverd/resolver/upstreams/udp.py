@@ -94,10 +94,9 @@ class Port:
     def read(self, arrived: Arrived) -> None:
         """Take in what is there. Replies to flights are put with what has ``arrived``, by who asked."""
         try:
-            while (
-                self._take_in(_many.receive(self._sock), arrived) == _many.batch and self._sock.fileno() >= 0
-            ):
-                pass
+            while self._take_in(_many.receive(self._sock, len(self.waiting) or 1), arrived) == _many.batch:
+                if self._sock.fileno() < 0:
+                    break
         except OSError as error:  # an ICMP message: nobody is there
             self._fail(error.strerror or str(error))
 
