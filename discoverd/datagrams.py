@@ -8,6 +8,7 @@ import ctypes
 import errno
 import os
 from array import array
+from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
@@ -176,6 +177,7 @@ class Many(OneByOne):
         return failed
 
 
+@cache
 def best() -> OneByOne:
-    """Whatever this machine is capable of."""
+    """Whatever this machine is capable of: the same for all sockets, of one thread."""
     return Many() if available() else OneByOne()

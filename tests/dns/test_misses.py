@@ -187,8 +187,23 @@ async def test_many_at_once_leave_by_several_ports(tmp_path: Path, monkeypatch: 
         assert not server.app.forwarding.forwarder.under_way
 
 
+async def test_many_at_once_of_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The kernel says that nobody is there, and it is not waited for."""
+    async with scripted() as upstream, serving(tmp_path, upstream=[upstream.where]) as server:
+        await known(server)
+        upstream.transport.close()
+        await until_async(
+            lambda: upstream.transport.get_extra_info("socket").fileno() < 0, message="it is closed"
+        )
+        replies = await asyncio.gather(*[server.ask(asking(f"n{n}.example.com")) for n in range(20)])
+        assert {reply.rcode() for reply in replies} == {dns.rcode.SERVFAIL}
+        assert "Connection refused" in caplog.text
+        assert "no answer" not in caplog.text
+        assert not server.app.forwarding.forwarder.under_way
+
+
 async def test_where_the_machine_has_no_such_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(udp, "_many", datagrams.OneByOne())
+    monkeypatch.setattr(datagrams, "best", datagrams.OneByOne)
     async with scripted() as upstream, serving(tmp_path, upstream=[upstream.where]) as server:
         await known(server)
         names = [f"n{number}.example.com" for number in range(10)]

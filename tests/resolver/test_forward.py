@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import defaultdict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import pytest
 from discoverd.resolver import forward
 from discoverd.resolver.forward import Forwarder, Upstream
 from discoverd.resolver.upstreams import pending, server, stream, udp
+from discoverd.resolver.upstreams.inbox import Inbox
 from discoverd.resolver.upstreams.query import Asked
 from tests.upstream import Scripted, answer, scripted, silence
 from tests.wait import until_async
@@ -100,6 +102,16 @@ async def test_a_port_is_used_for_a_few_questions_only(monkeypatch: pytest.Monke
                 await ask(forwarder, f"n{number}.example.com")
             ports = [port for _, port in upstream.seen]
     assert max(ports.count(port) for port in ports) == 2
+
+
+async def test_a_port_that_was_closed_in_the_same_turn_is_not_read() -> None:
+    """A reply may end a question that was asked from another port as well."""
+    inbox = Inbox()
+    first, second = (udp.Port("127.0.0.1", 9, inbox) for _ in range(2))
+    second.retire()
+    second.read(defaultdict(list))
+    assert not second.stray
+    first.retire()
 
 
 async def test_forged_replies_are_passed_over() -> None:

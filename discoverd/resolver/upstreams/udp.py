@@ -45,13 +45,11 @@ KEY: Final = 0
 QUESTION: Final = 1
 GROUP: Final = 5
 
-_many = datagrams.best()
-
 
 class Port:
     """One connected socket. ``stray`` counts what came that nobody had asked for."""
 
-    __slots__ = ("_inbox", "_sock", "born", "retired", "stray", "uses", "waiting")
+    __slots__ = ("_calls", "_inbox", "_sock", "born", "retired", "stray", "uses", "waiting")
 
     def __init__(self, host: str, port: int, inbox: Inbox) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -61,7 +59,7 @@ class Port:
         except OSError:
             self._sock.close()
             raise
-        self._inbox = inbox
+        self._inbox, self._calls = inbox, datagrams.best()
         inbox.add(self._sock, self)
         self.born, self.uses, self.stray, self.retired = monotonic(), 0, 0, False
         self.waiting: dict[bytes, Attempt | Flight] = {}
@@ -75,7 +73,7 @@ class Port:
     def send_all(self, packets: Sequence[bytes]) -> list[tuple[bytes, str]]:
         """Send queries with their ids; the ids of those that could not be, and why."""
         self.uses += len(packets)
-        return [(packets[number][:2], why) for number, why in _many.send(self._sock, packets)]
+        return [(packets[number][:2], why) for number, why in self._calls.send(self._sock, packets)]
 
     def close(self) -> None:
         self._inbox.remove(self._sock)
@@ -93,12 +91,15 @@ class Port:
 
     def read(self, arrived: Arrived) -> None:
         """Take in what is there. Replies to flights are put with what has ``arrived``, by who asked."""
-        try:
-            while self._take_in(_many.receive(self._sock, len(self.waiting) or 1), arrived) == _many.batch:
-                if self._sock.fileno() < 0:
-                    break
-        except OSError as error:  # an ICMP message: nobody is there
-            self._fail(error.strerror or str(error))
+        calls, sock = self._calls, self._sock
+        while sock.fileno() >= 0:  # what comes to one may close another
+            try:
+                replies = calls.receive(sock, len(self.waiting) or 1)
+            except OSError as error:  # an ICMP message: nobody is there
+                self._fail(error.strerror or str(error))
+                return
+            if self._take_in(replies, arrived) < calls.batch:
+                return
 
     def _take_in(self, replies: Sequence[bytes], arrived: Arrived) -> int:
         waiting, group, count = self.waiting, None, 0
