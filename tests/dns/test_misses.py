@@ -187,6 +187,19 @@ async def test_many_at_once_leave_by_several_ports(tmp_path: Path, monkeypatch: 
         assert not server.app.forwarding.forwarder.under_way
 
 
+async def test_batches_in_which_some_are_ours(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And such in which none is."""
+    async with scripted() as upstream, serving(tmp_path, upstream=[upstream.where]) as server:
+        server.publish(instance("db", "192.0.2.7"))
+        await known(server)
+        for ours in (0, 5):
+            names = [f"n{number}-{ours}.example.com" for number in range(10)] + ["db.docker"] * ours
+            replies = await asyncio.gather(*[server.ask(asking(name)) for name in names])
+            found = [records(reply, "A") for reply in replies]
+            assert found == [["198.51.0.1"]] * 10 + [["192.0.2.7"]] * ours
+    assert "Exception" not in caplog.text, "as nobody waits for what is called on a readable socket"
+
+
 async def test_many_at_once_of_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The kernel says that nobody is there, and it is not waited for."""
     async with scripted() as upstream, serving(tmp_path, upstream=[upstream.where]) as server:
