@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.catalog import ASKERS, CHANGES_A_SECOND, TTL, Catalog
+from discoverd import eventloop
 from discoverd.app import App
 from discoverd.config import load
 from discoverd.dns import observed
@@ -140,7 +141,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.uncounted:
         leave_out_counting()
-    asyncio.run(serve(given.listen, Catalog(given.services, given.instances), given.views))
+    eventloop.run(serve(given.listen, Catalog(given.services, given.instances), given.views))
 
 
 if __name__ == "__main__":

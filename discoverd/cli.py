@@ -5,7 +5,6 @@ Exit status: 0, 1 for what the machine or the server refused, 2 for what was ask
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -18,7 +17,7 @@ from urllib.parse import quote
 
 import click
 
-from discoverd import __version__, log
+from discoverd import __version__, eventloop, log
 from discoverd.commands.client import DEFAULT_URL, Client, RefusedError, UnreachableError
 from discoverd.commands.table import Table, clean, plain, pretty
 from discoverd.config import Config, ConfigError, load
@@ -67,7 +66,7 @@ def serve(**flags: Any) -> None:
         logging.getLogger("discoverd.config").warning(note)
     use_what_is_allowed(engine.url.removeprefix("unix://") for engine in config.docker)
     try:
-        asyncio.run(service.run(config, reload=lambda: load(flags, os.environ, Path.cwd())))
+        eventloop.run(service.run(config, reload=lambda: load(flags, os.environ, Path.cwd())))
     except StartError as error:
         _stop(1, str(error))
 

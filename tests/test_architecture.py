@@ -22,6 +22,7 @@ MODULES = {
 
 #: What the rest stands on: plain parts that may know each other, though never in a circle.
 FOUNDATION = {"accepting", "naming", "nameindex", "registry", "views", "catalog", "config", "datagrams"}
+FOUNDATION |= {"eventloop"}
 FOUNDATION |= {"host", "interfaces", "ledger", "log", "privileges", "registration", "supervise", "systemd"}
 FOUNDATION |= {"takeover", "thishost", "warm"}
 #: What a component may import stands in a line before it; each name is a module or package of discoverd.

@@ -32,6 +32,7 @@ from discoverd.dns.observer import UDP, clock
 from discoverd.dns.outbox import Outbox
 from discoverd.dns.overload import Load
 from discoverd.dns.store import HOLES
+from discoverd.eventloop import read_directly
 
 if TYPE_CHECKING:
     import asyncio
@@ -205,6 +206,9 @@ class BatchedEndpoint(UdpEndpoint):
         outbox = Outbox(sock, handler.observer, control=self._control)
         self._outbox = outbox
         self._misses = Misses(handler.asks, outbox) if handler.asks is not None else None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        read_directly(loop, self.sock.fileno(), self.drain)
 
     def drain(self) -> None:
         end = self.load.begin()

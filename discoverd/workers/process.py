@@ -12,6 +12,7 @@ import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from discoverd import eventloop
 from discoverd import log as logs
 from discoverd.answering import Answering
 from discoverd.dns.cookies import Cookies
@@ -55,7 +56,7 @@ def main(channel: int, parent: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
-        asyncio.run(_run(socket.socket(fileno=channel)))
+        eventloop.run(_run(socket.socket(fileno=channel)))
     except Exception:  # the main process has a better one ready
         log.exception("this worker ends")
         os._exit(1)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: Sockets that are taken by chance, questions that each is used for, and for how many seconds.
 SOCKETS: Final = 16
-USES: Final = 128
+USES: Final = 32
 LIFE_SECONDS: Final = 1.0
 #: Octets read of one reply; a longer one is taken for truncated.
 LARGEST: Final = datagrams.OneByOne.largest
