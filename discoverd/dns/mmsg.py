@@ -10,15 +10,20 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 from discoverd.datagrams import MSG_DONTWAIT, address, available
 from discoverd.datagrams import Iovec as _Iovec
 from discoverd.datagrams import Mmsghdr as _Mmsghdr
 from discoverd.datagrams import calls as _calls
+
+#: The same calls without checks of their arguments, which take as long as an empty call: what is an address
+#: is given as ctypes.byref(), and the number of an error is not asked for.
+_quick = ctypes.PyDLL(None)
 
 __all__ = ["address", "available"]
 
@@ -56,6 +61,7 @@ WHOLE: Final = 2  # iovecs of a reply of one piece: its id, and the piece
 #: By count: cuts the keys out of that many slots, at a tenth of what it takes to slice them one by one.
 _KEYS: Final = tuple(struct.Struct(f"{QUERY_AT}x{SLOT - QUERY_AT}s" * count) for count in range(BATCH + 1))
 _ZEROS: Final = memoryview(bytes(SLOT * BATCH))
+_ZERO_SLOT: Final = bytes(SLOT)
 
 
 def key(query: bytes) -> bytes:
@@ -69,8 +75,9 @@ def key(query: bytes) -> bytes:
 class Batch:
     """Arrays for one socket's datagrams. A message's id is received right where it is sent from.
 
-    Columns, each with one item a message: ``lengths`` (octets received), ``ids``, ``addresses``
-    (IPv4 only). Where nothing is received into a slot, it is all zeros.
+    Columns, each with one item a message: ``lengths`` and ``received`` (octets, in 32 and 64 bits), ``ids``,
+    ``addresses`` (IPv4 only), ``marks``; ``bases`` and ``sizes`` of replies. Where nothing is received into a
+    slot, it is all zeros.
     """
 
     def __init__(self, sock: socket.socket, *, control: int) -> None:
@@ -80,7 +87,7 @@ class Batch:
         it came: a reply leaves from the address that was asked, at no cost.
         """
         assert _calls is not None
-        self._receive, self._fd = _calls.recvmmsg, sock.fileno()
+        self._fd = sock.fileno()
         self.names = ctypes.create_string_buffer(NAME_SLOT * BATCH)
         self.controls = ctypes.create_string_buffer(CONTROL_SLOT * BATCH)
         self._control = control
@@ -101,30 +108,38 @@ class Batch:
             self._set(self._in, self._in_parts, i, [(own_id, MARK_AT - ID_AT), (overflow, OVERFLOW)])
             question = ctypes.addressof(self._queries) + SLOT * i + QUESTION_AT
             self._set(self._out, self._out_parts, i, [(own_id, 2), (0, 0), (question, 0), (0, 0)])
-        self._in_at, self._out_at = ctypes.addressof(self._in), ctypes.addressof(self._out)
+        self._out_at = ctypes.addressof(self._out)
+        self._receive = partial(_quick.recvmmsg, self._fd, ctypes.byref(self._in), BATCH, MSG_DONTWAIT, None)
+        #: Sends the first message alone; returns 1 where the kernel took it.
+        self.send_first: Callable[[], int] = partial(
+            _quick.sendmmsg, self._fd, ctypes.byref(self._out), 1, MSG_DONTWAIT
+        )
 
         words = memoryview(self._in).cast("B").cast("I")
         self.lengths = words[14::16]
         # with the four octets behind them, which nobody writes to
-        self._received = memoryview(self._in).cast("B").cast("Q")[7::8]
+        self.received = memoryview(self._in).cast("B").cast("Q")[7::8]
         self.addresses = memoryview(self.names).cast("B").cast("I")[1 :: NAME_SLOT // 4]
         halves = memoryview(self.names).cast("B").cast("Q")
         six = halves[1 :: NAME_SLOT // 8], halves[2 :: NAME_SLOT // 8]
         self._who = six if sock.family == socket.AF_INET6 else (self.addresses,)
         words = memoryview(self._out_parts).cast("B").cast("Q")
-        self._first, self._last = (words[2::8], words[3::8]), (words[5::8], words[6::8], words[7::8])
+        self.bases, self.sizes = words[2::8], words[3::8]
+        self._last = words[5::8], words[6::8], words[7::8]
         self._used_parts = memoryview(self._out).cast("B").cast("Q")[3::8]
-        self._parts = PARTS
+        self.parts = PARTS
         self.sockaddrs = memoryview(self.names).cast("B")
         self.control_data = memoryview(self.controls).cast("B")
         self.queries = memoryview(self._queries).cast("B")
-        self._few_keys = [self.queries[SLOT * i + QUERY_AT : SLOT * (i + 1)] for i in range(FEW)]
-        self._few_askers = [
+        self._first_slot = self.queries[:SLOT]
+        #: Of the first FEW messages: keys once they are marked; addresses where they are IPv6.
+        self.few_keys = [self.queries[SLOT * i + QUERY_AT : SLOT * (i + 1)] for i in range(FEW)]
+        self.few_askers = [
             self.sockaddrs[NAME_SLOT * i + 8 : NAME_SLOT * i + 24]
             for i in range(FEW if sock.family == socket.AF_INET6 else 0)
         ]
         self.ids = self.queries.cast("H")[ID_AT // 2 :: SLOT // 2]
-        self._marks = self.queries.cast("Q")[MARK_AT // MARK.size :: SLOT // MARK.size]
+        self.marks = self.queries.cast("Q")[MARK_AT // MARK.size :: SLOT // MARK.size]
         self.overflows = memoryview(self._overflow).cast("B")
         self.replies = memoryview(self._replies).cast("B")
         self.replies_at = ctypes.addressof(self._replies)
@@ -147,34 +162,37 @@ class Batch:
 
     def receive(self) -> int:
         """Take what is there, at most BATCH datagrams; 0 where nothing is."""
-        if self._taken:
+        if self._taken == 1:
+            self._first_slot[:] = _ZERO_SLOT
+        elif self._taken:
             self.queries[: SLOT * self._taken] = _ZEROS[: SLOT * self._taken]
-        taken: int = self._receive(self._fd, self._in_at, BATCH, MSG_DONTWAIT, None)
-        self._taken = max(taken, 0)
-        return self._taken
+        taken: int = self._receive()
+        self._taken = taken = max(taken, 0)
+        return taken
 
     def keys(self, count: int) -> tuple[bytes, ...]:
         """The key of each of the first so many messages: KEYED octets from behind its id on, and its mark."""
-        self._marks[:count] = self._received[:count]
+        self.marks[:count] = self.received[:count]
         self._ended = 0
         return _KEYS[count].unpack_from(self._queries)
 
     def key(self, i: int) -> bytes:
         """The key of one of the first FEW messages."""
-        self._marks[i] = self._received[i]
-        return self._few_keys[i].tobytes()
+        self.marks[i] = self.received[i]
+        return self.few_keys[i].tobytes()
 
     def asker(self, i: int) -> int | bytes:
         """The address that one of the first FEW messages came from, as in a sockaddr."""
-        return self._few_askers[i].tobytes() if self._few_askers else self.addresses[i]
+        return self.few_askers[i].tobytes() if self.few_askers else self.addresses[i]
 
     def place_one(self, i: int, place: bytes) -> int:
         """Say where the reply to one message lies, which is of one piece, like those to all in this batch.
         Returns the number.
         """
         base, size, number = PLACE.unpack(place)
-        self._first[0][i], self._first[1][i] = base, size
-        self._use(WHOLE)
+        self.bases[i], self.sizes[i] = base, size
+        if self.parts != WHOLE:
+            self.use(WHOLE)
         return int(number)
 
     def one_asker(self, count: int) -> bool:
@@ -188,18 +206,20 @@ class Batch:
         """
         words = memoryview(places).cast("Q")
         step = len(words) // count
-        for column, wanted in enumerate(self._first):
-            wanted[:count] = words[column::step]
+        self.bases[:count], self.sizes[:count] = words[::step], words[1::step]
         whole = step == PLACE.size // words.itemsize
         if not whole:
             for column, wanted in enumerate(self._last, 3):
                 wanted[:count] = words[column::step]
-        self._use(WHOLE if whole else PARTS)
+        parts = WHOLE if whole else PARTS
+        if parts != self.parts:
+            self.use(parts)
         return words[2::step]
 
-    def _use(self, parts: int) -> None:
-        if parts != self._parts:
-            self._parts = parts
+    def use(self, parts: int) -> None:
+        """Send that many parts of each message, its id among them."""
+        if parts != self.parts:
+            self.parts = parts
             self._used_parts[:] = memoryview(struct.pack("@Q", parts) * BATCH).cast("Q")
 
     def put_ends(self, ends: Sequence[bytes]) -> list[bytes]:
@@ -213,7 +233,7 @@ class Batch:
     def reply(self, i: int) -> bytes:
         """What the reply to a message was told to be, its id included."""
         own_id = SLOT * i + ID_AT
-        parts = self._out_parts[PARTS * i + 1 : PARTS * i + self._parts]
+        parts = self._out_parts[PARTS * i + 1 : PARTS * i + self.parts]
         pieces = (ctypes.string_at(part.base, part.length) for part in parts if part.length)
         return b"".join((bytes(self.queries[own_id : own_id + 2]), *pieces))
 

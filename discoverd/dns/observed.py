@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from discoverd.dns import mmsg
+from discoverd.dns import lone, mmsg
 from discoverd.dns.mmsg import ID_SIZE, NAME_SLOT
 from discoverd.dns.observer import FAST, UDP, clock
 from discoverd.dns.udp import BatchedEndpoint, UdpEndpoint
@@ -27,6 +27,7 @@ class TimedBatches(BatchedEndpoint):
     def __init__(self, sock: socket.socket, handler: Handler, forward: Forward) -> None:
         super().__init__(sock, handler, forward)
         self._times = handler.observer.times[FAST]
+        self._lone = lone.answering(self._batch, handler.fastpath, self._times)
 
     def _answer_batch(self, count: int) -> None:
         began, slow = clock(), self.slow
@@ -42,6 +43,9 @@ class LoggedBatches(TimedBatches):
         super().__init__(sock, handler, forward)
         self._log = log
         self._own = None if self._bound is None else (self._bound, int(sock.getsockname()[1]))
+
+    def _answer_lone(self) -> bool:
+        return False  # what is logged goes the general way
 
     def _answer_batch(self, count: int) -> None:
         now, began = time.time_ns(), clock()

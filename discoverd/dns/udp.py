@@ -12,7 +12,7 @@ import struct
 from itertools import accumulate, repeat
 from typing import TYPE_CHECKING, Final
 
-from discoverd.dns import mmsg
+from discoverd.dns import lone, mmsg
 from discoverd.dns.handler import Foreign
 from discoverd.dns.hits import UNCOUNTED
 from discoverd.dns.levels import KEYED_MOST, Levels, some, spread
@@ -202,6 +202,7 @@ class BatchedEndpoint(UdpEndpoint):
         self._control = 0 if self._bound else socket.CMSG_SPACE(pktinfo)
         self._batch = mmsg.Batch(sock, control=self._control)
         self._levels = Levels(handler.fastpath, self._batch, six=self._six)
+        self._lone = lone.answering(self._batch, handler.fastpath, None)
         self._hits = handler.fastpath.hits
         outbox = Outbox(sock, handler.observer, control=self._control)
         self._outbox = outbox
@@ -211,10 +212,12 @@ class BatchedEndpoint(UdpEndpoint):
         read_directly(loop, self.sock.fileno(), self.drain)
 
     def drain(self) -> None:
+        taken = self._batch.receive()
+        if taken == 1 and not self.load.since and self._answer_lone():
+            return
         end = self.load.begin()
         count = 0
         while True:
-            taken = self._batch.receive()
             count += taken
             if taken:
                 self._answer_batch(taken)
@@ -225,6 +228,7 @@ class BatchedEndpoint(UdpEndpoint):
             if (now := clock()) >= end:
                 self.load.left_over(now, count)
                 return
+            taken = self._batch.receive()
 
     @property
     def lost_replies(self) -> int:
@@ -249,20 +253,23 @@ class BatchedEndpoint(UdpEndpoint):
             first = hole + 1
         self.dropped += batch.send(first, count)
 
+    def _answer_lone(self) -> bool:
+        """Answer a batch of one from what is kept exactly."""
+        sent = self._lone()
+        if sent is None:
+            return False
+        self.fast += 1
+        self.dropped += not sent
+        return True
+
     def _answer_few(self, count: int) -> bool:
         """Answer a small batch, as they are at the usual rates, where each of it is kept exactly."""
         batch, exact, counts = self._batch, self._handler.fastpath.exact, self._hits.counts
-        if count == 1:
-            place = next(exact[batch.asker(0)][batch.key(0)])
-            if not place:
-                return False
-            counts[batch.place_one(0, place)] += 1
-        else:
-            rings = [exact[batch.asker(i)][batch.key(i)] for i in range(count)]
-            if HOLES in rings:  # before any of them has turned
-                return False
-            for i, ring in enumerate(rings):
-                counts[batch.place_one(i, next(ring))] += 1
+        rings = [exact[batch.asker(i)][batch.key(i)] for i in range(count)]
+        if HOLES in rings:  # before any of them has turned
+            return False
+        for i, ring in enumerate(rings):
+            counts[batch.place_one(i, next(ring))] += 1
         self.fast += count
         self.dropped += batch.send(0, count)
         return True
