@@ -18,10 +18,66 @@ _NLM_F_REQUEST_DUMP = 0x301
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 
 
-def interfaces() -> tuple[IPInterface, ...]:
-    """The addresses of this machine and their networks, as rtnetlink(7) tells; empty where it cannot."""
-    if not hasattr(socket, "AF_NETLINK"):
-        return ()
+#: Groups that are told of addresses, IPv4 and IPv6 (linux/rtnetlink.h).
+_RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x10, 0x100
+
+
+class Interfaces:
+    """Callable that gives the addresses of this machine and their networks, as rtnetlink(7) tells; none where
+    it cannot.
+
+    It reads them anew only when the kernel has said that some came or went: each second somebody asks,
+    and a host with many containers has many.
+    """
+
+    def __init__(self) -> None:
+        self._told: socket.socket | None = None
+        self._found: tuple[IPInterface, ...] = ()
+
+    def __call__(self) -> tuple[IPInterface, ...]:
+        if not hasattr(socket, "AF_NETLINK"):
+            return ()
+        if self._told is None:
+            self._told = _subscribe()  # before reading: what comes meanwhile is told
+        elif not self._have_changed(self._told):
+            return self._found
+        self._found = _read()
+        return self._found
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._told is not None:
+            self._told.close()
+            self._told = None
+
+    def _have_changed(self, told: socket.socket) -> bool:
+        changed = False
+        try:
+            while told.recv(65536):
+                changed = True
+        except BlockingIOError:
+            return changed
+        except OSError:  # more than there is room for
+            return True
+        return changed
+
+
+def _subscribe() -> socket.socket | None:
+    """A socket that is told when addresses come and go; None where there is none to be had."""
+    netlink = None
+    try:
+        netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+        netlink.bind((0, _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR))
+    except OSError:
+        if netlink is not None:
+            netlink.close()
+        return None
+    return netlink
+
+
+def _read() -> tuple[IPInterface, ...]:
     request = struct.pack("=IHHIIBBBBI", 24, _RTM_GETADDR, _NLM_F_REQUEST_DUMP, 1, 0, 0, 0, 0, 0, 0)
     found: list[IPInterface] = []
     try:
@@ -33,6 +89,10 @@ def interfaces() -> tuple[IPInterface, ...]:
     except OSError:
         return tuple(found)
     return tuple(found)
+
+
+#: Those of the network that this process is in.
+interfaces = Interfaces()
 
 
 def _read_addresses(data: bytes, found: list[IPInterface]) -> bool:
