@@ -29,8 +29,8 @@ __all__ = ["address", "available"]
 
 #: Datagrams a call. Measured here: 1: 0.45, 4: 0.8, 16: 0.95, 64: 1.0, 128: 1.03 of the throughput.
 BATCH: Final = 128
-#: Datagrams up to which they are faster one by one: what passes over a batch take besides is as much as that.
-FEW: Final = 3
+#: Datagrams up to which they are faster one by one: what passes over a batch take besides is as much as 16.
+FEW: Final = 12
 #: A slot: room, a query's id and what follows, its mark, which says how many octets came. Longer queries run
 #: over into OVERFLOW; short slots keep a whole batch within the cache.
 MARK: Final = struct.Struct("=I4x")
@@ -175,25 +175,6 @@ class Batch:
         self.marks[:count] = self.received[:count]
         self._ended = 0
         return _KEYS[count].unpack_from(self._queries)
-
-    def key(self, i: int) -> bytes:
-        """The key of one of the first FEW messages."""
-        self.marks[i] = self.received[i]
-        return self.few_keys[i].tobytes()
-
-    def asker(self, i: int) -> int | bytes:
-        """The address that one of the first FEW messages came from, as in a sockaddr."""
-        return self.few_askers[i].tobytes() if self.few_askers else self.addresses[i]
-
-    def place_one(self, i: int, place: bytes) -> int:
-        """Say where the reply to one message lies, which is of one piece, like those to all in this batch.
-        Returns the number.
-        """
-        base, size, number = PLACE.unpack(place)
-        self.bases[i], self.sizes[i] = base, size
-        if self.parts != WHOLE:
-            self.use(WHOLE)
-        return int(number)
 
     def one_asker(self, count: int) -> bool:
         """Whether the first so many messages came from one address: each from that of the one before."""

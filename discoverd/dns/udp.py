@@ -31,7 +31,6 @@ from discoverd.dns.mmsg import (
 from discoverd.dns.observer import UDP, clock
 from discoverd.dns.outbox import Outbox
 from discoverd.dns.overload import Load
-from discoverd.dns.store import HOLES
 from discoverd.eventloop import read_directly
 
 if TYPE_CHECKING:
@@ -203,6 +202,7 @@ class BatchedEndpoint(UdpEndpoint):
         self._batch = mmsg.Batch(sock, control=self._control)
         self._levels = Levels(handler.fastpath, self._batch, six=self._six)
         self._lone = lone.answering(self._batch, handler.fastpath, None)
+        self._place_few = lone.placing(self._batch, handler.fastpath)
         self._hits = handler.fastpath.hits
         outbox = Outbox(sock, handler.observer, control=self._control)
         self._outbox = outbox
@@ -238,7 +238,9 @@ class BatchedEndpoint(UdpEndpoint):
         batch, levels, retired = self._batch, self._levels, self._handler.fastpath.retired
         if retired:
             retired.clear()
-        if count <= mmsg.FEW and self._answer_few(count):
+        if count <= mmsg.FEW and self._place_few(count):
+            self.fast += count
+            self.dropped += batch.send(0, count)
             return
         holes = levels.take(count)
         self.fast += count - len(holes)
@@ -260,18 +262,6 @@ class BatchedEndpoint(UdpEndpoint):
             return False
         self.fast += 1
         self.dropped += not sent
-        return True
-
-    def _answer_few(self, count: int) -> bool:
-        """Answer a small batch, as they are at the usual rates, where each of it is kept exactly."""
-        batch, exact, counts = self._batch, self._handler.fastpath.exact, self._hits.counts
-        rings = [exact[batch.asker(i)][batch.key(i)] for i in range(count)]
-        if HOLES in rings:  # before any of them has turned
-            return False
-        for i, ring in enumerate(rings):
-            counts[batch.place_one(i, next(ring))] += 1
-        self.fast += count
-        self.dropped += batch.send(0, count)
         return True
 
     def _put_together(self, missed: Sequence[int]) -> Sequence[int]:
