@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -11,6 +12,7 @@ from aiohttp import web
 from discoverd.accepting import settled, stop_accepting
 from discoverd.dns import server as dns
 from discoverd.dns.tcp import BACKLOG
+from discoverd.http.gate import Gate
 from discoverd.wiring import StartError, hosts_of
 
 if TYPE_CHECKING:
@@ -40,12 +42,10 @@ class WebSide:
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1)
         await self._runner.setup()
         assert self._runner.server is not None
-        loop = asyncio.get_running_loop()
+        loop, gate = asyncio.get_running_loop(), partial(Gate, self._runner.server)
         for sock in self.sockets:
             # a copy, because the end of a server closes it
-            self._servers.append(
-                await loop.create_server(self._runner.server, sock=sock.dup(), backlog=BACKLOG)
-            )
+            self._servers.append(await loop.create_server(gate, sock=sock.dup(), backlog=BACKLOG))
 
     def say(self) -> None:
         for sock in self.sockets:

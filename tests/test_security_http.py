@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from discoverd.http import gate
 from discoverd.http.errors import ApiError
 from discoverd.http.guard import Access, guard
 from tests.real.rest import request
 from tests.real.server import Server
+from tests.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -146,3 +149,24 @@ async def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ApiError):
         await guard(Access(Token("s3cret")))(wrong, handler)
     assert compared == [(b"s3creT", b"s3cret")]
+
+
+def test_one_client_cannot_take_all_connections(start: Callable[..., Server]) -> None:
+    """Those that it holds are held open, without a word; who comes from elsewhere is served all the while."""
+    server = start()
+
+    def healthy(client: str) -> bool:
+        place = ("127.0.0.1", server.http_port)
+        try:
+            with socket.create_connection(place, timeout=20, source_address=(client, 0)) as sock:
+                sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                return b"".join(iter(lambda: sock.recv(65536), b"")).startswith(b"HTTP/1.1 200 OK\r\n")
+        except ConnectionError:
+            return False
+
+    with ExitStack() as stack:
+        for _ in range(gate.CONNECTIONS_MOST):
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.http_port), timeout=20))
+        assert not healthy("127.0.0.1")
+        assert healthy("127.0.0.2")
+    until(lambda: healthy("127.0.0.1"), message="what is closed makes room")
