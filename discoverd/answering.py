@@ -82,7 +82,7 @@ class Answering:
         self.views = Views(self.registry, self.host_addresses, self.engines)
         self.local = Local(self.registry, choices.settings)
         self.local.hosts = self.views.host_of
-        self.fastpath = Fastpath(choices.udp_size, denial=Denial(self.local), cookie=cookies.answer)
+        self.fastpath = Fastpath(choices.udp_size, denial=Denial(self.local), cookies=cookies.answers)
         self.forwarding = Forwarding(
             Forwarder((), {}), self._look_up, self.fastpath, partial(is_elsewhere, self.local)
         )

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import sys
 from ipaddress import IPv4Address
-from operator import getitem
 from typing import TYPE_CHECKING, Any, Final
 
 from discoverd.dns import message
@@ -28,13 +27,14 @@ from discoverd.dns.hits import Hits, in_lower_case
 from discoverd.dns.message import OPT_SIZE, PLAIN_UDP
 from discoverd.dns.mmsg import ID_SIZE
 from discoverd.dns.remembered import Remembered
-from discoverd.dns.store import COUNTS, HOLE, STORE_MOST, Denied, Places, Store, each_of
+from discoverd.dns.store import COUNTS, HOLE, STORE_MOST, Denied, Places, Store
 from discoverd.resolver.outcome import AAAA, ANY, NS, PTR, SOA, SRV, TXT, A
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from discoverd.dns.denial import Denial
+    from discoverd.dns.remembered import Answer
     from discoverd.dns.store import Uses
     from discoverd.dns.wire import Prepared
     from discoverd.model import IPAddress
@@ -96,9 +96,9 @@ class Fastpath:
         udp_size: int,
         *,
         denial: Denial | None = None,
-        cookie: Callable[[bytes, str, int], bytes | None] = lambda _option, _client, _now: None,
+        cookies: Answer = lambda options, _client, _now: [None] * len(options),
     ) -> None:
-        """``denial`` knows what is about nothing; ``cookie`` gives the option to answer a COOKIE option
+        """``denial`` knows what is about nothing; ``cookies`` gives the options to answer COOKIE options
         with, None where that is not to be decided here.
         """
         self.udp_size, self._denying = udp_size, denial
@@ -123,7 +123,7 @@ class Fastpath:
         #: The OPT records of queries to (the OPT to answer with, the asker's size limit); where the
         #: only option is a cookie, both without the cookie itself.
         self.opts: dict[bytes, tuple[bytes, int]] = {}
-        self.cookies = Remembered(cookie)
+        self.cookies = Remembered(cookies)
 
     def reply(self, store: Store, packet: bytes, client: str) -> bytes | None:
         """Everything behind the id of the reply to a query, or None where it is for the handler."""
@@ -143,8 +143,10 @@ class Fastpath:
         """The cookies to answer these with; askers as above."""
         remembered = self.cookies
         remembered.begin()
-        own = [remembered[each[1] if each else ""] for each in known]
-        return each_of(own[0], cookies) if len(own) == 1 else list(map(getitem, own, cookies))
+        names = [each[1] if each else "" for each in known]
+        if len(names) == 1:
+            return remembered.answer_all(cookies, names[0])
+        return list(map(remembered.answer, cookies, names))
 
     def vary(
         self,
@@ -185,7 +187,7 @@ class Fastpath:
                 if fixed is None:
                     ending = WHOLE_SIZE
                     fixed = opts.get(query[-BARE_COOKIE - ending : -ending])
-                cookie = cookies[client][query[-ending:]] if fixed is not None else b""
+                cookie = cookies.answer(query[-ending:], client) if fixed is not None else b""
                 if fixed is None or not cookie:
                     replies.append(None)
                     continue

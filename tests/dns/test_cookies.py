@@ -73,6 +73,15 @@ def test_how_long_a_cookie_is_known(later: int, known: bool, kept: bool) -> None
     assert cookies.age(answer, ASKER, NOW + later) is not None
 
 
+def test_many_are_answered_as_each_is_by_itself() -> None:
+    cookies = Cookies()
+    ours = cookies.answer(CLIENT, ASKER, NOW)
+    assert ours is not None
+    for sent in ([bytes((number,)) * 8 for number in range(20)], [ours, bytes(24), ours[:-1] + b"x"]):
+        assert cookies.answers(sent, ASKER, NOW) == [cookies.answer(each, ASKER, NOW) for each in sent]
+    assert cookies.answers([bytes(9), bytes(9)], ASKER, NOW) == [None, None]
+
+
 def test_a_cookie_outlives_the_key_it_was_made_with() -> None:
     """The key changes by the day; a cookie from just before midnight is good for its hour."""
     midnight = NOW - NOW % KEY_SECONDS

@@ -46,7 +46,7 @@ class Subject:
         registry = Registry()
         local = Local(registry, Settings(domains=("docker", "other.example")))
         cookies = Cookies(b"a secret of the tests")
-        self.fastpath = Fastpath(UDP_SIZE, denial=Denial(local), cookie=cookies.answer)
+        self.fastpath = Fastpath(UDP_SIZE, denial=Denial(local), cookies=cookies.answers)
         self.handler = Handler(
             local,
             Views(registry, frozenset),
