@@ -78,6 +78,8 @@ class Answering:
         self.registry, self.catalog = Registry(), Catalog()
         self.host_addresses = HostAddresses()
         self._host_had: frozenset[IPAddress] = frozenset()
+        #: The same as it was read, link-local ones among them.
+        self._host_read: frozenset[IPAddress] | None = None
         self.engines = Engines(self.registry, self.host_addresses)
         self.views = Views(self.registry, self.host_addresses, self.engines)
         self.local = Local(self.registry, choices.settings)
@@ -135,8 +137,12 @@ class Answering:
         """Forget answers and views that may rest on addresses that this host had. A container network's own
         address on it may come later than the network, and no source tells of it.
         """
+        found = self.host_addresses()
+        if found is self._host_read:
+            return
+        self._host_read = found
         # each container's interface has a link-local address of its own: these come and go all the time
-        addresses = frozenset(ip for ip in self.host_addresses() if not ip.is_link_local)
+        addresses = frozenset(ip for ip in found if not ip.is_link_local)
         if addresses != self._host_had:
             self._host_had = addresses
             self.fastpath.clear()

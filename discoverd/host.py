@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from discoverd.interfaces import interfaces
 
 if TYPE_CHECKING:
+    from discoverd.interfaces import IPInterface
     from discoverd.model import IPAddress, IPNetwork
 
 #: Seconds for which a reading is good; a new container network brings the host a new address.
@@ -21,6 +22,7 @@ class HostAddresses:
 
     def __init__(self) -> None:
         self._read_at = float("-inf")
+        self._found: tuple[IPInterface, ...] = ()
         self._addresses: frozenset[IPAddress] = frozenset()
         self._networks: frozenset[IPNetwork] = frozenset()
 
@@ -60,7 +62,10 @@ class HostAddresses:
         if now - self._read_at > GOOD_FOR:
             self._read_at = now
             found = interfaces()
+            if found is self._found:
+                return  # and what was made of them stays the same objects
             if not found:  # it cannot be asked now, for want of a file descriptor: there are always some
                 return
+            self._found = found
             self._addresses = frozenset(ip_address(i.ip) for i in found)
             self._networks = frozenset(i.network for i in found)

@@ -149,6 +149,8 @@ class MachineChanges:
 
     def __init__(self, host: HostAddresses) -> None:
         self._file, self._host = ResolvConf(), host
+        #: What was compared last.
+        self._seen: tuple[object, object] = (None, None)
 
     def look(self, config: Config) -> Config | None:
         """The configuration with what there is now; None where nothing has changed."""
@@ -168,6 +170,9 @@ class MachineChanges:
     def _look_at_networks(self, config: Config) -> Config | None:
         """Those that are not private: who is on them is near, where nobody has said who is."""
         networks = self._host.networks
+        seen, self._seen = self._seen, (networks, config.near)
+        if seen[0] is networks and seen[1] is config.near:
+            return None
         if config.near is None or not networks:  # there is always one: it could not be asked
             return None
         now = {network for network in networks if not is_private(network)}
