@@ -51,6 +51,8 @@ class Transport(asyncio.Transport):
 
 
 SUBJECT = Subject()
+#: More than any of them takes.
+TRANSFER_TURNS = 100
 
 
 def frames(octets: bytes) -> list[bytes]:
@@ -116,6 +118,11 @@ async def converse(
         if stops and not transport.closing:
             connection.resume_writing()
             shared.all()
+            for _ in range(TRANSFER_TURNS):  # a transfer that had begun goes on turn by turn
+                if not transport.paused or transport.closing:
+                    break
+                await asyncio.sleep(0)
+                shared.all()
             assert not transport.paused or transport.closing
             for piece in waiting:
                 feed(connection, piece, shared)
