@@ -133,6 +133,11 @@ class Answering:
         """What serves these sockets, once it is started."""
         return DnsServer(listeners, self.handler, self.forwarding.take)
 
+    def keep_house(self) -> None:
+        """Call this every second: see what has come late, and let go of what nobody needs."""
+        self.look_at_host()
+        self.fastpath.retired.clear()  # no batch is being answered now
+
     def look_at_host(self) -> None:
         """Forget answers and views that may rest on addresses that this host had. A container network's own
         address on it may come later than the network, and no source tells of it.

@@ -296,7 +296,7 @@ class App:
         while True:
             await asyncio.sleep(1)
             self.registry.expire()
-            self.answering.look_at_host()
+            self.answering.keep_house()
             if (config := self._machine.look(self.config)) is not None:
                 self._choose(config)
 

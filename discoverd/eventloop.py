@@ -59,7 +59,7 @@ if sys.platform == "linux":
                 except InterruptedError:
                     return []
                 if len(events) != 1 or (read := self.direct.get(events[0][0])) is None:
-                    return [self._ready(fd, event) for fd, event in events]
+                    return self._ready(events)
                 try:
                     read()
                 except Exception as error:  # noqa: BLE001  # as for any callback: the loop goes on
@@ -71,12 +71,16 @@ if sys.platform == "linux":
                     if left <= 0:
                         return []
 
-        def _ready(self, fd: int, event: int) -> tuple[selectors.SelectorKey, int]:
-            key = self.get_key(fd)
-            can = (selectors.EVENT_WRITE if event & ~select.EPOLLIN else 0) | (
-                selectors.EVENT_READ if event & ~select.EPOLLOUT else 0
-            )
-            return key, can & key.events
+        def _ready(self, events: list[tuple[int, int]]) -> list[tuple[selectors.SelectorKey, int]]:
+            found, keys = [], self.get_map()
+            for fd, event in events:
+                key = keys.get(fd)
+                if key is None:  # closed before it was taken out, while a copy of it is open elsewhere
+                    continue
+                write = selectors.EVENT_WRITE if event & ~select.EPOLLIN else 0
+                read = selectors.EVENT_READ if event & ~select.EPOLLOUT else 0
+                found.append((key, (write | read) & key.events))
+            return found
 
     class Loop(asyncio.SelectorEventLoop):
         """asyncio's own, with that selector."""
@@ -89,6 +93,10 @@ if sys.platform == "linux":
             """Like ``add_reader``; ``remove_reader`` ends it."""
             self.add_reader(fd, read)
             self._direct.direct[fd] = read
+
+        def stop(self) -> None:
+            self._direct.due = True
+            super().stop()
 
         def _read_failed(self, error: Exception) -> None:
             self.call_exception_handler({"message": "a socket could not be read", "exception": error})

@@ -33,15 +33,20 @@ class Interfaces:
     def __init__(self) -> None:
         self._told: socket.socket | None = None
         self._found: tuple[IPInterface, ...] = ()
+        #: Whether the last reading failed: the next call reads again.
+        self._missed = False
 
     def __call__(self) -> tuple[IPInterface, ...]:
         if not hasattr(socket, "AF_NETLINK"):
             return ()
         if self._told is None:
             self._told = _subscribe()  # before reading: what comes meanwhile is told
-        elif not self._have_changed(self._told):
+        elif not self._have_changed(self._told) and not self._missed:
             return self._found
-        self._found = _read()
+        found, whole = _read()
+        self._missed = not whole
+        if whole or not self._found:  # else what was known is better than a part of what there is
+            self._found = found
         return self._found
 
     def __del__(self) -> None:
@@ -77,7 +82,8 @@ def _subscribe() -> socket.socket | None:
     return netlink
 
 
-def _read() -> tuple[IPInterface, ...]:
+def _read() -> tuple[tuple[IPInterface, ...], bool]:
+    """All of them now, and whether these are all."""
     request = struct.pack("=IHHIIBBBBI", 24, _RTM_GETADDR, _NLM_F_REQUEST_DUMP, 1, 0, 0, 0, 0, 0, 0)
     found: list[IPInterface] = []
     try:
@@ -87,8 +93,8 @@ def _read() -> tuple[IPInterface, ...]:
             while _read_addresses(netlink.recv(65536), found):
                 pass
     except OSError:
-        return tuple(found)
-    return tuple(found)
+        return tuple(found), False
+    return tuple(found), True
 
 
 #: Those of the network that this process is in.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -35,6 +34,7 @@ class WebSide:
     def __init__(self, sockets: Sequence[socket.socket], make: Callable[[], Api]) -> None:
         self.sockets, self._make = tuple(sockets), make
         self._runner: web.AppRunner | None = None
+        self._gate: Gate | None = None
         self._servers: list[asyncio.Server] = []
 
     async def start(self) -> None:
@@ -42,10 +42,10 @@ class WebSide:
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1)
         await self._runner.setup()
         assert self._runner.server is not None
-        loop, gate = asyncio.get_running_loop(), partial(Gate, self._runner.server)
+        loop, self._gate = asyncio.get_running_loop(), Gate(self._runner.server)
         for sock in self.sockets:
             # a copy, because the end of a server closes it
-            self._servers.append(await loop.create_server(gate, sock=sock.dup(), backlog=BACKLOG))
+            self._servers.append(await loop.create_server(self._gate, sock=sock.dup(), backlog=BACKLOG))
 
     def say(self) -> None:
         for sock in self.sockets:
@@ -62,10 +62,12 @@ class WebSide:
             stop_accepting(server)
         self._servers.clear()
         await settled()
-        if self._runner.server is not None and self._runner.server.connections:
+        assert self._gate is not None
+        if self._gate.server.connections or self._gate.waiting:
             await asyncio.sleep(coming)
+        self._gate.close()
         await self._runner.cleanup()
-        self._runner = None
+        self._runner = self._gate = None
 
     async def close(self) -> None:
         await self.stop()

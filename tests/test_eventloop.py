@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import sys
 import threading
@@ -166,3 +167,22 @@ def test_another_loop_reads_in_its_own_way(pair: Pair) -> None:
             loop.remove_reader(near.fileno())
 
     assert asyncio.run(main()) == b"hello"
+
+
+def test_what_is_closed_before_it_is_taken_out_ends_nothing(pair: Pair) -> None:
+    """While a copy of it is open, it goes on being reported."""
+    far, near = pair
+
+    async def main(loop: asyncio.AbstractEventLoop) -> None:
+        copy, number = near.dup(), near.fileno()
+        loop.add_reader(near.fileno(), lambda: None)
+        near.close()
+        with contextlib.suppress(OSError):  # it is forgotten, and still watched
+            loop.remove_reader(number)
+        far.send(b"there")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await asyncio.get_running_loop().run_in_executor(None, lambda: None)
+        copy.close()
+
+    run(main)

@@ -24,7 +24,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry for each time that the addresses were really read."""
     counted, read = [], module._read
 
-    def counting() -> tuple[module.IPInterface, ...]:
+    def counting() -> tuple[tuple[module.IPInterface, ...], bool]:
         counted.append(1)
         return read()
 
@@ -79,3 +79,16 @@ def test_without_being_told_it_is_read_each_time(
     monkeypatch.setattr(module, "_subscribe", lambda: None)
     assert known() == known() != ()
     assert len(reads) == 2
+
+
+def test_a_reading_that_fails_is_made_up_for(known: Interfaces, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For want of a file descriptor, say: the kernel tells of a change only once."""
+    read = module._read
+    monkeypatch.setattr(module, "_read", lambda: ((), False))
+    assert known() == ()
+    monkeypatch.setattr(module, "_read", read)
+    whole = known()
+    assert whole
+    monkeypatch.setattr(module, "_read", lambda: (whole[:1], False))
+    monkeypatch.setattr(known, "_have_changed", lambda _told: True)
+    assert known() == whole

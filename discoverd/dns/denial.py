@@ -59,7 +59,12 @@ class Denial:
         The owner points into the question, which ends in the domain.
         """
         # what is known is found out first: to be able to deny takes a new SOA record after each change
-        if not key or not self._is_nothing(key[1 : 1 + key[0]]) or not self._possible():
+        if (
+            not key
+            or key[0] > message.MAX_LABEL
+            or not self._is_nothing(key[1 : 1 + key[0]])
+            or not self._possible()
+        ):
             return None
         # most are a single label below a domain: 0.5 µs instead of 1.5
         end = 1 + key[0]
@@ -134,7 +139,9 @@ class Denial:
                 name = _relative_name(key, end) if len(whole) <= message.MAX_NAME else None
                 if name is None or name in self._names or name in OWN or name.startswith("all."):
                     return None
-                if end == 1 + key[0] and len(self._single) < SINGLE_MOST:
+                # a single label below a domain may be a domain as well, which is longer and looked for first
+                alone = not any(other.endswith(domain) for other, _ in self._domains if other != domain)
+                if end == 1 + key[0] and alone and len(self._single) < SINGLE_MOST:
                     self._single[key[end:]] = record
                 return POINTERS[end] + record
         return None

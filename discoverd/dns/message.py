@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 HEADER = struct.Struct("!HHHHHH")
 HEADER_SIZE = 12
-MAX_NAME = 255  # octets, RFC 1035 section 2.3.4
+MAX_NAME, MAX_LABEL = 255, 63  # octets, RFC 1035 section 2.3.4
 PLAIN_UDP = 512  # octets without EDNS, RFC 1035 section 2.3.4
 TCP_MOST = 65535  # octets, RFC 1035 section 4.2.2
 
@@ -133,7 +133,7 @@ def _question_name(packet: bytes) -> tuple[list[str], int]:
         offset += 1
         if length == 0:
             break
-        if length > 63 or offset + length > len(packet) or offset + length - HEADER_SIZE >= MAX_NAME:
+        if length > MAX_LABEL or offset + length > len(packet) or offset + length - HEADER_SIZE >= MAX_NAME:
             raise MalformedError("the name is no sequence of labels of at most 255 octets")
         # ours are ASCII; what is not, or would look like two labels, must match nothing
         label = packet[offset : offset + length].lower().decode("latin-1")

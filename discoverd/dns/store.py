@@ -135,8 +135,10 @@ class Store:
             self._keep(self.exact, mmsg.key(query), question, turn, (head, opt, 0))
 
     def keep_cookied(self, query: bytes, question: bytes, head: bytes, opt: bytes, turn: int) -> None:
-        """The same for all queries that begin like this and end in a cookie: as far as the cookie."""
-        if len(query) <= EXACT_SIZE:
+        """The same for all queries that begin like this and end in a cookie: as far as the cookie, whose size
+        is the last that is said before it. A key has to hold all of it.
+        """
+        if len(query) + query[-1] <= EXACT_SIZE:
             self._keep(self.cookied, query, question, turn, (head, opt, 0))
 
     def keep_folded(self, query: bytes, question: bytes, header: bytes, opt: bytes, turn: int) -> None:

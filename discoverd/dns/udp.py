@@ -7,6 +7,7 @@ and a system call through two layers for each. Where the machine has recvmmsg an
 
 from __future__ import annotations
 
+import logging
 import socket
 import struct
 from itertools import accumulate, repeat
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from discoverd.dns.handler import Handler
 
     Forward = Callable[[Foreign, Callable[[bytes], None]], None]
+
+log = logging.getLogger("discoverd.dns")
 
 #: Octets of the largest query that is read; anything longer is no question.
 LARGEST_QUERY: Final = 4096
@@ -244,7 +247,7 @@ class BatchedEndpoint(UdpEndpoint):
             return
         holes = levels.take(count)
         self.fast += count - len(holes)
-        silent = self._put_together(holes) if holes else ()
+        silent = self._put_safely_together(holes) if holes else ()
         places = levels.places
         self._hits.add(batch.place(places, count))
         levels.forget()
@@ -263,6 +266,16 @@ class BatchedEndpoint(UdpEndpoint):
         self.fast += 1
         self.dropped += not sent
         return True
+
+    def _put_safely_together(self, missed: Sequence[int]) -> Sequence[int]:
+        """The same where something is wrong with us: that costs no reply that was found."""
+        try:
+            return self._put_together(missed)
+        except Exception:
+            log.exception("no answer to %d questions that came together", len(missed))
+            for i in missed:
+                self._levels.replies[i] = NOWHERE
+            return missed
 
     def _put_together(self, missed: Sequence[int]) -> Sequence[int]:
         """Answer queries that nothing is ready for; returns which of the datagrams get no reply now."""

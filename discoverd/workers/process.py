@@ -122,7 +122,7 @@ class Worker:
                 if message.current is not None and self._server is None:
                     await self._begin()
             case Tick(number):
-                self.answering.look_at_host()
+                self.answering.keep_house()
                 self._send(self._tock(number))
             case LookedUp(number, found):
                 asked = self._asked.pop(number, None)

@@ -8,7 +8,7 @@ import socket
 import time
 from contextlib import ExitStack
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import dns.message
 import dns.rcode
@@ -30,6 +30,8 @@ pytestmark = pytest.mark.skipif(not mmsg.available(), reason="this machine has n
 WEB = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
 PLAIN, EDNS, MIXED = query("web.docker"), query("web.docker", use_edns=0), query("wEb.DoCkEr")
 UNKNOWN = query("nobody.docker")
+#: The id of what no reply is waited for.
+STRAY = b"\xff\xff"
 
 
 def with_cookie(cookie: bytes, name: str = "web.docker") -> dns.message.Message:
@@ -61,14 +63,20 @@ class Client:
             self._sock.sendto(packet, self._where)
             self._asked += 1
 
+    def send_octets(self, packet: bytes) -> None:
+        """No reply is waited for."""
+        self._sock.sendto(STRAY + packet[2:], self._where)
+
     async def replies(self) -> list[dns.message.Message]:
         """The replies to all that were sent, in the order of the questions."""
         loop = asyncio.get_running_loop()
         got: dict[int, dns.message.Message] = {}
         async with asyncio.timeout(TIMEOUT):
             while len(got) < self._asked:
-                reply = dns.message.from_wire(await loop.sock_recv(self._sock, 65535))
-                got[reply.id] = reply
+                octets = await loop.sock_recv(self._sock, 65535)
+                if octets[:2] != STRAY:
+                    reply = dns.message.from_wire(octets)
+                    got[reply.id] = reply
         replies = [got[number] for number in range(self._asked)]
         self._asked = 0
         return replies
@@ -207,3 +215,91 @@ async def test_what_changes_within_a_batch_takes_no_reply_away(
             assert all(sorted(records(reply, "A")) == WEB for reply in replies if reply.answer)
             assert len(trash) > 0
             assert sum(not reply.answer for reply in replies) == 1
+
+
+@pytest.mark.parametrize("size", [8, 24])
+async def test_a_cookie_that_ends_beyond_the_key_is_no_other(
+    tmp_path: Path, clients: list[Client], size: int
+) -> None:
+    """Names of any length up to the longest label, so that the cookie stands before, across and behind."""
+    mine = bytes(range(1, 1 + size))
+    async with serving(tmp_path) as server:
+        client = clients[0].use(server)
+        for length in range(36, 64):
+            name = "n" * length
+            server.publish(instance(name, *WEB), instance("web", *WEB))
+            asked = with_cookie(mine, f"{name}.docker")
+            await client.ask(query(f"{name}.docker"), PLAIN)
+            for _ in range(4):
+                replies = await client.ask(asked, PLAIN, asked)
+                assert all(sorted(records(reply, "A")) == WEB for reply in replies)
+                for number in (0, 2):
+                    given = options(replies[number])[COOKIE]
+                    assert given[:8] == mine[:8]
+                    age = server.app.handler.options.cookies.age(given, client.address, int(time.time()))
+                    assert age is not None
+
+
+@pytest.mark.parametrize("length", [64, 80, 191, 192, 200, 253, 254, 255])
+async def test_what_is_no_label_is_malformed_and_harms_no_other(
+    tmp_path: Path, clients: list[Client], length: int
+) -> None:
+    """RFC 1035 section 2.3.4: 63 octets at the most."""
+    header = PLAIN.to_wire()[:12]
+    packet = header + bytes((length,)) + b"a" * length + b"\6docker\0\0\1\0\1"
+    async with serving(tmp_path) as server:
+        server.publish(instance("web", *WEB))
+        client = clients[0].use(server)
+        for _ in range(3):
+            await client.ask(PLAIN, UNKNOWN, query("nobody2.docker"))
+        for _ in range(3):
+            reply = await server.octets(packet)
+            assert dns.rcode.Rcode(reply[3] & 15) == dns.rcode.FORMERR
+            client.send(*[PLAIN] * 5)
+            client.send_octets(packet)
+            client.send(*[UNKNOWN] * 5)
+            assert len(await client.replies()) == 10
+
+
+async def test_a_domain_below_another_is_not_denied(tmp_path: Path, clients: list[Client]) -> None:
+    async with serving(tmp_path, domain=["docker", "sub.docker"]) as server:
+        server.publish(instance("web", *WEB))
+        client = clients[0].use(server)
+        for _ in range(4):
+            apex, unknown, below = await client.ask(query("sub.docker"), UNKNOWN, query("nobody.sub.docker"))
+            assert apex.rcode() == dns.rcode.NOERROR
+            assert unknown.rcode() == below.rcode() == dns.rcode.NXDOMAIN
+
+
+async def test_a_fault_of_ours_costs_no_reply_that_was_found(
+    tmp_path: Path, clients: list[Client], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tmp_path) as server:
+        server.publish(instance("web", *WEB))
+        client = clients[0].use(server)
+        for _ in range(3):
+            await client.ask(PLAIN)
+
+        def fail(*_: object) -> NoReturn:
+            raise RuntimeError("a fault of ours")
+
+        monkeypatch.setattr(server.app.handler.fastpath, "vary", fail)
+        client.send(*[PLAIN] * 7)
+        client.send_octets(UNKNOWN.to_wire())
+        client.send(*[PLAIN] * 7)
+        assert len(await client.replies()) == 14
+        assert "a fault of ours" in caplog.text
+
+
+async def test_what_is_dropped_is_let_go_of_without_another_batch(
+    tmp_path: Path, clients: list[Client]
+) -> None:
+    async with serving(tmp_path) as server:
+        fastpath = server.app.handler.fastpath
+        server.publish(instance("web", *WEB))
+        for _ in range(3):
+            await clients[0].use(server).ask(PLAIN, MIXED)
+        server.publish()
+        assert fastpath.retired
+        server.app.answering.keep_house()
+        assert not fastpath.retired
