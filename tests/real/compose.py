@@ -114,14 +114,19 @@ class Compose:
         """Remove every project, the later ones first: they are on the networks of the earlier.
 
         A second time where the engine was still busy with an endpoint, or has forgotten whose it was: with
-        many containers at once it sometimes does.
+        many containers at once it sometimes does. A network on which it still sees one then, although no
+        container is left, ends with the engine.
         """
         for project in reversed(list(self._projects)):
             try:
                 self.down(project)
             except DockerError:
                 self._let_go(project)
-                self.down(project)
+                try:
+                    self.down(project)
+                except DockerError:
+                    if self.containers(project):
+                        raise
 
     def _let_go(self, project: str) -> None:
         """Take the endpoints of containers that are gone off a project's networks."""
