@@ -27,7 +27,7 @@ from discoverd.dns.hits import Hits, in_lower_case
 from discoverd.dns.message import OPT_SIZE, PLAIN_UDP
 from discoverd.dns.mmsg import ID_SIZE
 from discoverd.dns.remembered import Remembered
-from discoverd.dns.store import COUNTS, HOLE, STORE_MOST, Denied, Places, Store
+from discoverd.dns.store import COUNTS, HOLE, NOTHING, NOTHING_DENIED, STORE_MOST, Places, Store
 from discoverd.resolver.outcome import AAAA, ANY, NS, PTR, SOA, SRV, TXT, A
 
 if TYPE_CHECKING:
@@ -75,8 +75,6 @@ BARE_COOKIE: Final = OPT_SIZE + 4
 #: Octets of an option's data that is a client cookie, or that and a server cookie of ours; where the first
 #: says how long it is, from the end: low octet only.
 COOKIE_LENGTH_AT: Final = -CLIENT_SIZE - 1
-NOTHING: Final = Places()
-NOTHING_DENIED: Final = Denied()
 
 
 class ByAsker(dict[int | bytes, Places]):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from discoverd.dns.cookies import CLIENT_SIZE, WHOLE_SIZE
 from discoverd.dns.mmsg import ID_SIZE, KEYED, NAME_SLOT, NO_REST, PLACE
-from discoverd.dns.store import HOLE, Places, each_of
+from discoverd.dns.store import HOLE, NOTHING, Places, each_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +41,6 @@ V = TypeVar("V")
 KEYED_MOST: Final = KEYED + ID_SIZE
 #: The share of a batch that a level must have found to be the first.
 MOSTLY: Final = 0.75
-NOTHING: Final = Places()
 
 
 class Levels:

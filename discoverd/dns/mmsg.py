@@ -13,13 +13,19 @@ import struct
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from discoverd.datagrams import (
+    IOVEC_SIZE,
+    MMSGHDR_SIZE,
+    MSG_DONTWAIT,
+    Iovec,
+    Mmsghdr,
+    address,
+    available,
+    calls,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-from discoverd.datagrams import MSG_DONTWAIT, address, available
-from discoverd.datagrams import Iovec as _Iovec
-from discoverd.datagrams import Mmsghdr as _Mmsghdr
-from discoverd.datagrams import calls as _calls
 
 #: The same calls without checks of their arguments, which take as long as an empty call: what is an address
 #: is given as ctypes.byref(), and the number of an error is not asked for.
@@ -86,7 +92,7 @@ class Batch:
         Because it is exact, the kernel leaves the lengths as they are, and the data goes back as
         it came: a reply leaves from the address that was asked, at no cost.
         """
-        assert _calls is not None
+        assert calls is not None
         self._fd = sock.fileno()
         self.names = ctypes.create_string_buffer(NAME_SLOT * BATCH)
         self.controls = ctypes.create_string_buffer(CONTROL_SLOT * BATCH)
@@ -100,8 +106,8 @@ class Batch:
         ends_at = ctypes.addressof(self._ends)
         self._end_octets, self._ended = memoryview(self._ends).cast("B"), 0
         self._rests = [REST.pack(0, ends_at + END * i, END) for i in range(BATCH)]
-        self._in, self._out = (_Mmsghdr * BATCH)(), (_Mmsghdr * BATCH)()
-        self._in_parts, self._out_parts = (_Iovec * (PARTS * BATCH))(), (_Iovec * (PARTS * BATCH))()
+        self._in, self._out = (Mmsghdr * BATCH)(), (Mmsghdr * BATCH)()
+        self._in_parts, self._out_parts = (Iovec * (PARTS * BATCH))(), (Iovec * (PARTS * BATCH))()
         for i in range(BATCH):
             own_id = ctypes.addressof(self._queries) + SLOT * i + ID_AT
             overflow = ctypes.addressof(self._overflow) + OVERFLOW * i
@@ -146,14 +152,14 @@ class Batch:
 
     def _set(
         self,
-        messages: ctypes.Array[_Mmsghdr],
-        parts: ctypes.Array[_Iovec],
+        messages: ctypes.Array[Mmsghdr],
+        parts: ctypes.Array[Iovec],
         i: int,
         wanted: list[tuple[int, int]],
     ) -> None:
         header = messages[i].header
         header.name, header.namelen = ctypes.addressof(self.names) + NAME_SLOT * i, self._namelen
-        header.iov, header.iovlen = ctypes.addressof(parts) + PARTS * 16 * i, len(wanted)
+        header.iov, header.iovlen = ctypes.addressof(parts) + PARTS * IOVEC_SIZE * i, len(wanted)
         if self._control:
             header.control = ctypes.addressof(self.controls) + CONTROL_SLOT * i
             header.controllen = self._control
@@ -199,9 +205,8 @@ class Batch:
 
     def use(self, parts: int) -> None:
         """Send that many parts of each message, its id among them."""
-        if parts != self.parts:
-            self.parts = parts
-            self._used_parts[:] = memoryview(struct.pack("@Q", parts) * BATCH).cast("Q")
+        self.parts = parts
+        self._used_parts[:] = memoryview(struct.pack("@Q", parts) * BATCH).cast("Q")
 
     def put_ends(self, ends: Sequence[bytes]) -> list[bytes]:
         """Keep the ends of some replies of this batch, END octets each; the REST of each."""
@@ -227,10 +232,10 @@ def send_all(fd: int, at: int, first: int, last: int) -> int:
     """Send messages first to last, the last left out, of those that lie at an address; returns how many
     the kernel did not take.
     """
-    assert _calls is not None
+    assert calls is not None
     dropped = 0
     while first < last:
-        sent: int = _calls.sendmmsg(fd, at + 64 * first, last - first, MSG_DONTWAIT)
+        sent: int = calls.sendmmsg(fd, at + MMSGHDR_SIZE * first, last - first, MSG_DONTWAIT)
         if sent < last - first:
             dropped += 1  # the one that failed is skipped, the others are none the worse for it
             sent = max(sent, 0) + 1
@@ -243,14 +248,14 @@ def messages(
     names: ctypes.Array[ctypes.c_char],
     controls: ctypes.Array[ctypes.c_char],
     control: int,
-) -> tuple[ctypes.Array[_Mmsghdr], ctypes.Array[_Iovec]]:
+) -> tuple[ctypes.Array[Mmsghdr], ctypes.Array[Iovec]]:
     """BATCH messages of one part each, whose addresses and control data lie in these slots."""
-    made, parts = (_Mmsghdr * BATCH)(), (_Iovec * BATCH)()
+    made, parts = (Mmsghdr * BATCH)(), (Iovec * BATCH)()
     for i in range(BATCH):
         header = made[i].header
         header.name = ctypes.addressof(names) + NAME_SLOT * i
         header.namelen = 28 if sock.family == socket.AF_INET6 else 16
-        header.iov, header.iovlen = ctypes.addressof(parts) + 16 * i, 1
+        header.iov, header.iovlen = ctypes.addressof(parts) + IOVEC_SIZE * i, 1
         if control:
             header.control, header.controllen = ctypes.addressof(controls) + CONTROL_SLOT * i, control
     return made, parts

@@ -61,6 +61,11 @@ class Denied(dict[bytes, bytes]):
     __missing__ = staticmethod(partial(next, HOLES))  # returns HOLE
 
 
+#: For whom nothing is kept.
+NOTHING: Final = Places()
+NOTHING_DENIED: Final = Denied()
+
+
 def each_of(held: Mapping[K, V], keys: Sequence[K]) -> Sequence[V]:
     """``held[key]`` for each of the keys, of which there is one at least: 40 ns less each than ``get``."""
     return itemgetter(*keys)(held) if len(keys) > 1 else (held[keys[0]],)

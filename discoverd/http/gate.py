@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from ipaddress import IPv4Address, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Final
+
+from discoverd.model import unmapped
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -105,7 +107,5 @@ def _client(transport: asyncio.BaseTransport | None) -> object:
     name = transport.get_extra_info("peername") if transport is not None else None
     if not name:
         return None
-    address = ip_address(name[0].partition("%")[0])
-    if isinstance(address, IPv4Address):
-        return address
-    return address.ipv4_mapped or ip_network((address.packed, 64), strict=False)
+    address = unmapped(ip_address(name[0].partition("%")[0]))
+    return address if address.version == 4 else ip_network((address.packed, 64), strict=False)
