@@ -13,7 +13,7 @@ import select
 import selectors
 import sys
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, Unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+#: Seconds until the loop's next timer in which nobody waits for what may come at a socket.
+SOON: Final = 0.01
 
 if sys.platform == "linux":
 
@@ -35,7 +38,8 @@ if sys.platform == "linux":
             self._failed = failed
             # the same one, by a descriptor of our own: the class keeps its object to itself
             self._epoll = select.epoll.fromfd(os.dup(self.fileno()))
-            self.direct: dict[int, Callable[[], object]] = {}
+            #: By descriptor: what reads it, and what does where nothing else is due soon.
+            self.direct: dict[int, tuple[Callable[[], object], Callable[[], object]]] = {}
             #: Whether the loop was given something to do since it began to wait.
             self.due = False
 
@@ -58,10 +62,14 @@ if sys.platform == "linux":
                     events = self._epoll.poll(left)
                 except InterruptedError:
                     return []
-                if len(events) != 1 or (read := self.direct.get(events[0][0])) is None:
+                if len(events) != 1 or (found := self.direct.get(events[0][0])) is None:
                     return self._ready(events)
+                read, alone = found
                 try:
-                    read()
+                    if SOON > left >= 0:
+                        read()
+                    else:
+                        alone()
                 except Exception as error:  # noqa: BLE001  # as for any callback: the loop goes on
                     self._failed(error)
                 if self.due:
@@ -89,10 +97,12 @@ if sys.platform == "linux":
             self._direct = Selector(self._read_failed)
             super().__init__(self._direct)
 
-        def read_directly(self, fd: int, read: Callable[[], object]) -> None:
+        def read_directly(
+            self, fd: int, read: Callable[[], object], alone: Callable[[], object] | None = None
+        ) -> None:
             """Like ``add_reader``; ``remove_reader`` ends it."""
             self.add_reader(fd, read)
-            self._direct.direct[fd] = read
+            self._direct.direct[fd] = read, alone or read
 
         def stop(self) -> None:
             self._direct.due = True
@@ -118,10 +128,18 @@ if sys.platform == "linux":
             return super().call_at(when, callback, *args, context=context)
 
 
-def read_directly(loop: asyncio.AbstractEventLoop, fd: int, read: Callable[[], object]) -> None:
-    """Call ``read`` whenever a descriptor can be read, as soon as a loop can; ``remove_reader`` ends it."""
+def read_directly(
+    loop: asyncio.AbstractEventLoop,
+    fd: int,
+    read: Callable[[], object],
+    alone: Callable[[], object] | None = None,
+) -> None:
+    """Call ``read`` whenever a descriptor can be read, as soon as a loop can; ``remove_reader`` ends it.
+
+    ``alone`` is called instead where the loop has nothing else to do: it may wait for more, less than SOON.
+    """
     if sys.platform == "linux" and isinstance(loop, Loop):
-        loop.read_directly(fd, read)
+        loop.read_directly(fd, read, alone)
     else:
         loop.add_reader(fd, read)
 

@@ -17,6 +17,7 @@ from discoverd.datagrams import (
     IOVEC_SIZE,
     MMSGHDR_SIZE,
     MSG_DONTWAIT,
+    MSG_WAITFORONE,
     Iovec,
     Mmsghdr,
     address,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 #: The same calls without checks of their arguments, which take as long as an empty call: what is an address
 #: is given as ctypes.byref(), and the number of an error is not asked for.
 _quick = ctypes.PyDLL(None)
+#: The same, for the one call that waits: others of this process may go on meanwhile.
+_slow = ctypes.CDLL(None)
 
 __all__ = ["address", "available"]
 
@@ -56,6 +59,9 @@ REPLY_SLOT: Final = 4352
 NAME_SLOT: Final = 32
 CONTROL_SLOT: Final = 64
 
+#: A struct timeval: how long :attr:`Batch.wait` waits. The kernel counts by its own ticks of 1 to 10 ms.
+WAIT: Final = struct.pack("@ll", 0, 1000)
+
 PARTS: Final = 4  # iovecs set aside for each message
 #: Where a reply, all of it behind its id, lies: address and octets; then a number of the caller's.
 PLACE: Final = struct.Struct("@3Q")
@@ -67,7 +73,7 @@ WHOLE: Final = 2  # iovecs of a reply of one piece: its id, and the piece
 #: By count: cuts the keys out of that many slots, at a tenth of what it takes to slice them one by one.
 _KEYS: Final = tuple(struct.Struct(f"{QUERY_AT}x{SLOT - QUERY_AT}s" * count) for count in range(BATCH + 1))
 _ZEROS: Final = memoryview(bytes(SLOT * BATCH))
-_ZERO_SLOT: Final = bytes(SLOT)
+EMPTY_SLOT: Final = bytes(SLOT)
 
 
 def key(query: bytes) -> bytes:
@@ -97,7 +103,8 @@ class Batch:
         self.names = ctypes.create_string_buffer(NAME_SLOT * BATCH)
         self.controls = ctypes.create_string_buffer(CONTROL_SLOT * BATCH)
         self._control = control
-        self._taken = 0
+        #: How many messages the slots hold.
+        self.taken = 0
         self._namelen = 28 if sock.family == socket.AF_INET6 else 16
         self._queries = ctypes.create_string_buffer(SLOT * BATCH)
         self._overflow = ctypes.create_string_buffer(OVERFLOW * BATCH)
@@ -116,6 +123,11 @@ class Batch:
             self._set(self._out, self._out_parts, i, [(own_id, 2), (0, 0), (question, 0), (0, 0)])
         self._out_at = ctypes.addressof(self._out)
         self._receive = partial(_quick.recvmmsg, self._fd, ctypes.byref(self._in), BATCH, MSG_DONTWAIT, None)
+        #: Like :meth:`receive` for a socket that blocks, after the first slot was made empty: waits for the
+        #: first message, at most as long as the socket's time-out says. Not positive where none came.
+        self.wait: Callable[[], int] = partial(
+            _slow.recvmmsg, self._fd, ctypes.byref(self._in), BATCH, MSG_WAITFORONE, None
+        )
         #: Sends the first message alone; returns 1 where the kernel took it.
         self.send_first: Callable[[], int] = partial(
             _quick.sendmmsg, self._fd, ctypes.byref(self._out), 1, MSG_DONTWAIT
@@ -137,7 +149,7 @@ class Batch:
         self.sockaddrs = memoryview(self.names).cast("B")
         self.control_data = memoryview(self.controls).cast("B")
         self.queries = memoryview(self._queries).cast("B")
-        self._first_slot = self.queries[:SLOT]
+        self.first_slot = self.queries[:SLOT]
         #: Of the first FEW messages: keys once they are marked; addresses where they are IPv6.
         self.few_keys = [self.queries[SLOT * i + QUERY_AT : SLOT * (i + 1)] for i in range(FEW)]
         self.few_askers = [
@@ -168,12 +180,12 @@ class Batch:
 
     def receive(self) -> int:
         """Take what is there, at most BATCH datagrams; 0 where nothing is."""
-        if self._taken == 1:
-            self._first_slot[:] = _ZERO_SLOT
-        elif self._taken:
-            self.queries[: SLOT * self._taken] = _ZEROS[: SLOT * self._taken]
+        if self.taken == 1:
+            self.first_slot[:] = EMPTY_SLOT
+        elif self.taken:
+            self.queries[: SLOT * self.taken] = _ZEROS[: SLOT * self.taken]
         taken: int = self._receive()
-        self._taken = taken = max(taken, 0)
+        self.taken = taken = max(taken, 0)
         return taken
 
     def keys(self, count: int) -> tuple[bytes, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from discoverd.dns import lone, mmsg
+from discoverd.dns import mmsg
 from discoverd.dns.mmsg import ID_SIZE, NAME_SLOT
 from discoverd.dns.observer import FAST, UDP, clock
 from discoverd.dns.udp import BatchedEndpoint, UdpEndpoint
@@ -25,9 +25,8 @@ class TimedBatches(BatchedEndpoint):
     """All questions of a batch wait for its last one, so each took what the batch did."""
 
     def __init__(self, sock: socket.socket, handler: Handler, forward: Forward) -> None:
-        super().__init__(sock, handler, forward)
         self._times = handler.observer.times[FAST]
-        self._lone = lone.answering(self._batch, handler.fastpath, self._times)
+        super().__init__(sock, handler, forward, self._times)
 
     def _answer_batch(self, count: int) -> None:
         began, slow = clock(), self.slow

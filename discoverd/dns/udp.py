@@ -8,6 +8,7 @@ and a system call through two layers for each. Where the machine has recvmmsg an
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import struct
 from itertools import accumulate, repeat
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from discoverd.dns.fastpath import Missed
     from discoverd.dns.handler import Handler
+    from discoverd.dns.observer import Times
 
     Forward = Callable[[Foreign, Callable[[bytes], None]], None]
 
@@ -122,6 +124,7 @@ class UdpEndpoint:
         self.load = Load(sock)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.sock.setblocking(False)
         loop.add_reader(self.sock.fileno(), self.drain)
 
     def stop(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -186,7 +189,7 @@ class UdpEndpoint:
 
     def _send(self, reply: bytes, ancillary: Ancillary, peer: Peer) -> None:
         try:
-            self.sock.sendmsg((reply,), ancillary, 0, peer)
+            self.sock.sendmsg((reply,), ancillary, socket.MSG_DONTWAIT, peer)
         except (OSError, ValueError):
             self.dropped += 1
 
@@ -197,14 +200,19 @@ class BatchedEndpoint(UdpEndpoint):
     What is kept is found by :class:`.Levels`; the rest is put together here, or left to the handler.
     """
 
-    def __init__(self, sock: socket.socket, handler: Handler, forward: Forward) -> None:
+    def __init__(
+        self, sock: socket.socket, handler: Handler, forward: Forward, times: Times | None = None
+    ) -> None:
+        """``times`` is told how long answers took that come alone."""
         super().__init__(sock, handler, forward)
         self._six = sock.family == socket.AF_INET6
         pktinfo = _IN6_PKTINFO.size if self._six else _IN_PKTINFO.size
         self._control = 0 if self._bound else socket.CMSG_SPACE(pktinfo)
         self._batch = mmsg.Batch(sock, control=self._control)
         self._levels = Levels(handler.fastpath, self._batch, six=self._six)
-        self._lone = lone.answering(self._batch, handler.fastpath, None)
+        self._lone = lone.answering(self._batch, handler.fastpath, times)
+        self._linger = lone.lingering(self._batch, handler.fastpath, times)
+        self._pace = lone.Pace()
         self._place_few = lone.placing(self._batch, handler.fastpath)
         self._hits = handler.fastpath.hits
         outbox = Outbox(sock, handler.observer, control=self._control)
@@ -212,12 +220,38 @@ class BatchedEndpoint(UdpEndpoint):
         self._misses = Misses(handler.asks, outbox) if handler.asks is not None else None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        read_directly(loop, self.sock.fileno(), self.drain)
+        # each call says that it does not wait, but for the one that is to
+        os.set_blocking(self.sock.fileno(), True)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, mmsg.WAIT)
+        read_directly(loop, self.sock.fileno(), self.drain, self._drain_and_linger)
 
     def drain(self) -> None:
+        self._drain_one()
+
+    def _drain_one(self) -> bool:
+        """Answer what is there; whether it was one datagram, to which a reply was ready."""
         taken = self._batch.receive()
         if taken == 1 and not self.load.since and self._answer_lone():
+            return True
+        self._answer_all(taken)
+        return False
+
+    def _drain_and_linger(self) -> None:
+        """The same, and wait for what comes next where that will be soon."""
+        if not self._drain_one():
             return
+        began = clock()
+        if not self._pace.is_quick(began):
+            return
+        answered, sent, left = self._linger(began + lone.LINGER)
+        self.fast += answered
+        self.dropped += answered - sent
+        if left:
+            self._answer_all(left)
+        self._pace.waited(clock(), in_vain=not answered and not left)
+
+    def _answer_all(self, taken: int) -> None:
+        """Answer so many that were received, and what has come meanwhile."""
         end = self.load.begin()
         count = 0
         while True:
