@@ -5,16 +5,19 @@ Only plain cases are decided here; whatever could be something else is left to t
 
 from __future__ import annotations
 
+import struct
+from itertools import cycle
 from operator import getitem
 from typing import TYPE_CHECKING, Final
 
 from discoverd.dns import message, wire
-from discoverd.dns.store import COUNTS, HOLE, TYPE_AND_CLASS, each_of, folded, lay
+from discoverd.dns.mmsg import KEY_SIZE
+from discoverd.dns.store import COUNTS, HOLE, NOTHING_DENIED, TYPE_AND_CLASS, Denied, each_of, folded, lay
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from discoverd.dns.store import Denied, Laid, Store
+    from discoverd.dns.store import DeniedBy, Laid, Store
     from discoverd.resolver.local import Local, Settings
 
 CLASS_IN: Final = b"\0\1"
@@ -24,13 +27,21 @@ OTHER_TYPES: Final = frozenset(number.to_bytes(2, "big") for number in (41, 249,
 POINTERS: Final = [(0xC000 | (message.HEADER_SIZE + at)).to_bytes(2, "big") for at in range(message.MAX_NAME)]
 UNDERSCORE: Final = 0x5F
 #: Labels below a domain that are names without being in the registry.
-OWN: Final = {"ns": None}
+OWN: Final = frozenset({"ns"})
 #: Between labels that are looked at together; in none that is plain.
 SEPARATOR: Final = b"\n"
 #: Kinds of questions (domain, type, class) for which the way to deny them is kept.
 SINGLE_MOST: Final = 256
-#: Where in a key the first label stands, behind its length.
-LABEL_AT: Final = COUNTS + 1
+#: By octets of the first label: cuts a key into what stands before it, the label, and what stands behind it.
+#: For what is no length of a label (RFC 1035 section 4.1.4), nothing is a label and stands behind it.
+CUT: Final = tuple(
+    struct.Struct(
+        f"{COUNTS}sx{size}s{KEY_SIZE - COUNTS - 1 - size}s"
+        if size <= message.MAX_LABEL
+        else f"{COUNTS}s0s0s{KEY_SIZE - COUNTS}x"
+    ).unpack
+    for size in range(256)
+)
 #: Where the serial begins in an SOA record, from its end: five numbers of 32 bits (RFC 1035 section 3.3.13).
 SERIAL_AT: Final = -20
 WRAP: Final = 1 << 32
@@ -83,33 +94,38 @@ class Denial:
         key = folded(query, question) if question[end:] in self._single else None
         if key is not None and len(self._laid) < SINGLE_MOST:
             laid = lay([soa], store.denials[question[-4:-2]], header, len(question))
-            store.denied[key[:COUNTS] + key[COUNTS + end :]] = laid[0]
+            before, _label, behind = CUT[key[COUNTS]](key)
+            store.denied.setdefault(before, Denied())[behind] = laid[0]
             self._stores.add(store)
             self._laid.append(laid)
 
-    def find(self, keys: Sequence[bytes], tables: Sequence[Denied]) -> list[bytes]:
+    def find(self, keys: Sequence[bytes], tables: Sequence[DeniedBy]) -> list[bytes]:
         """Where what denies each question lies; a hole where that is not laid out, or may not be denied.
 
         ``keys`` are those of queries; ``tables`` what is laid out for each of the askers, or for the one who
-        asked all. 0.3 µs a name where none of them exists.
+        asked all. Where none of the names exists, all are looked at together.
         """
         if not self._laid:
             return [HOLE] * len(keys)
-        labels = [key[LABEL_AT : LABEL_AT + key[COUNTS]] for key in keys]
+        before, labels, behind = zip(*[CUT[key[COUNTS]](key) for key in keys], strict=True)
         together = SEPARATOR.join(labels).lower()
         names = together.decode("latin-1").split(SEPARATOR.decode())
         all_unknown = (
             together.translate(None, b"-" + SEPARATOR).isalnum()
             and len(names) == len(labels)
-            and all(known.keys().isdisjoint(names) for known in (*self._known, OWN))
+            and self._are_nothing(set(names))
         )
         unknown = [] if all_unknown else [self._is_nothing(label.lower()) for label in labels]
         if not (all_unknown or any(unknown)) or not self._possible():
             return [HOLE] * len(keys)
-        places = _laid_out(keys, tables)
+        places = _laid_out(before, behind, tables)
         if not all(places):  # only where it has to be: that takes as long as all the rest
-            places = _laid_out(list(map(bytes.lower, keys)), tables)
+            places = _laid_out(before, tuple(map(bytes.lower, behind)), tables)
         return places if all_unknown else [p if new else HOLE for p, new in zip(places, unknown, strict=True)]
+
+    def _are_nothing(self, names: set[str]) -> bool:
+        """The same for many that are plain."""
+        return all(known.keys().isdisjoint(names) for known in self._known if known) and OWN.isdisjoint(names)
 
     def _is_nothing(self, label: bytes) -> bool:
         """Whether a single label below a domain is no name, and none that begins or could be read as one."""
@@ -168,10 +184,12 @@ class Denial:
         self._serial, self._settings = serial, settings
 
 
-def _laid_out(keys: Sequence[bytes], tables: Sequence[Denied]) -> list[bytes]:
-    """Where what denies a question lies for everything of a key but its first label."""
-    kinds = [key[:COUNTS] + key[LABEL_AT + key[COUNTS] :] for key in keys]
-    return list(each_of(tables[0], kinds) if len(tables) == 1 else map(getitem, tables, kinds))
+def _laid_out(before: Sequence[bytes], behind: Sequence[bytes], tables: Sequence[DeniedBy]) -> list[bytes]:
+    """Where what denies each question lies, by what stands before and behind its first label."""
+    if len(tables) == 1 and before.count(before[0]) == len(before):  # flags and counts, most often alike
+        return list(each_of(tables[0].get(before[0], NOTHING_DENIED), behind))
+    found = (table.get(flags, NOTHING_DENIED) for table, flags in zip(cycle(tables), before))
+    return list(map(getitem, found, behind))
 
 
 def _is_plain(label: bytes) -> bool:

@@ -27,7 +27,7 @@ from discoverd.dns.hits import Hits, in_lower_case
 from discoverd.dns.message import OPT_SIZE, PLAIN_UDP
 from discoverd.dns.mmsg import ID_SIZE
 from discoverd.dns.remembered import Remembered
-from discoverd.dns.store import COUNTS, HOLE, NOTHING, NOTHING_DENIED, STORE_MOST, Places, Store
+from discoverd.dns.store import COUNTS, HOLE, NEVER_DENIED, NOTHING, STORE_MOST, Places, Store
 from discoverd.resolver.outcome import AAAA, ANY, NS, PTR, SOA, SRV, TXT, A
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Fastpath:
         """
         if self._denying is None:
             return [HOLE] * len(keys)
-        return self._denying.find(keys, [each[0].denied if each else NOTHING_DENIED for each in known])
+        return self._denying.find(keys, [each[0].denied if each else NEVER_DENIED for each in known])
 
     def answer_cookies(
         self, cookies: Sequence[bytes], known: Sequence[tuple[Store, str] | None]

@@ -7,10 +7,7 @@ iterator in each ring that counts took 20 to 90, the more the colder the caches,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from typing import Final
 
 #: Types that are told apart; what else is asked is counted together.
 TYPES: Final = {
@@ -71,14 +68,15 @@ class Hits:
             made = self._by_type[rcode, place] = ByType(numbers)
         return made
 
-    def add(self, numbers: Sequence[int]) -> None:
+    def add(self, numbers: list[int]) -> None:
         """Count a batch, which has at least one reply."""
-        counts = self.counts
-        if numbers[1:] == numbers[:-1]:  # all alike, as most batches are
-            counts[numbers[0]] += len(numbers)
+        counts, first = self.counts, numbers[0]
+        alike = numbers.count(first)
+        if alike == len(numbers):  # as most batches are
+            counts[first] += alike
             return
-        for number in numbers:
-            counts[number] += 1
+        for number in set(numbers):
+            counts[number] += numbers.count(number)
 
     def read(self) -> dict[Kind, tuple[int, int]]:
         """How many were given out of each kind, and how many of them by TCP."""

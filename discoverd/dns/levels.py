@@ -96,7 +96,8 @@ class Levels:
     def places(self) -> bytes:
         """Where the replies lie, as the batch is to be told."""
         if 0 < self._in_pieces < len(self.replies):
-            return b"".join([p if len(p) > PLACE.size else p + NO_REST for p in self.replies])
+            whole, no_rest = PLACE.size, NO_REST
+            return b"".join([place + no_rest if len(place) == whole else place for place in self.replies])
         return b"".join(self.replies)
 
     def forget(self) -> None:

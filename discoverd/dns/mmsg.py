@@ -50,6 +50,8 @@ QUESTION_AT: Final = ID_AT + 12
 KEYED: Final = 96
 MARK_AT: Final = QUERY_AT + KEYED
 SLOT: Final = MARK_AT + MARK.size
+#: Octets of a key: what of a query stands in a slot behind its id, and the mark.
+KEY_SIZE: Final = SLOT - QUERY_AT
 OVERFLOW: Final = 4096
 #: Octets of what stands at the end of one reply alone: a cookie.
 END: Final = 24
@@ -71,7 +73,7 @@ REST: Final = struct.Struct("@3Q")
 NO_REST: Final = bytes(REST.size)
 WHOLE: Final = 2  # iovecs of a reply of one piece: its id, and the piece
 #: By count: cuts the keys out of that many slots, at a tenth of what it takes to slice them one by one.
-_KEYS: Final = tuple(struct.Struct(f"{QUERY_AT}x{SLOT - QUERY_AT}s" * count) for count in range(BATCH + 1))
+_KEYS: Final = tuple(struct.Struct(f"{QUERY_AT}x{KEY_SIZE}s" * count) for count in range(BATCH + 1))
 _ZEROS: Final = memoryview(bytes(SLOT * BATCH))
 EMPTY_SLOT: Final = bytes(SLOT)
 
@@ -199,7 +201,7 @@ class Batch:
         first, *others = self._who
         return first[1:count] == first[: count - 1] and all(c[1:count] == c[: count - 1] for c in others)
 
-    def place(self, places: bytes, count: int) -> memoryview:
+    def place(self, places: bytes, count: int) -> list[int]:
         """Say where the replies to the first so many messages lie: a PLACE each, or a PLACE and a REST each;
         the octets must stay there until they are sent. Returns the numbers.
         """
@@ -213,7 +215,7 @@ class Batch:
         parts = WHOLE if whole else PARTS
         if parts != self.parts:
             self.use(parts)
-        return words[2::step]
+        return words[2::step].tolist()
 
     def use(self, parts: int) -> None:
         """Send that many parts of each message, its id among them."""

@@ -55,15 +55,19 @@ class Places(dict[bytes, "Iterator[bytes]"]):
 
 
 class Denied(dict[bytes, bytes]):
-    """Kinds of questions to where what denies them lies; to a hole for all others."""
+    """What stands behind the first label of a query's key to where what denies it lies; else to a hole."""
 
     __slots__ = ()
     __missing__ = staticmethod(partial(next, HOLES))  # returns HOLE
 
 
+#: The same by what stands before that label: flags and counts.
+DeniedBy = dict[bytes, Denied]
+
 #: For whom nothing is kept.
 NOTHING: Final = Places()
 NOTHING_DENIED: Final = Denied()
+NEVER_DENIED: Final[DeniedBy] = {}
 
 
 def each_of(held: Mapping[K, V], keys: Sequence[K]) -> Sequence[V]:
@@ -100,7 +104,7 @@ class Store:
         self.open = may_recurse and not view.links
         self._hits, self._retired, self.place = hits, retired, view.place.name.lower()
         #: What denies a name, by everything of a query's key but its first label (:mod:`.denial`).
-        self.denied = Denied()
+        self.denied: DeniedBy = {}
         #: By type in wire format, where names that are denied are counted.
         self.denials = hits.by_type(message.NXDOMAIN, self.place)
         self.exact = Places()
