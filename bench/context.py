@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from bench import measure
@@ -70,8 +70,10 @@ class Bench:
             label or server.peer.name, server, self.questions(server.peer, kind), (*fixed, *flags)
         )
 
-    def run(self, contestants: Sequence[Contestant]) -> None:
-        measure.run(contestants, self.effort, self.tell)
+    def run(self, contestants: Sequence[Contestant], rounds: int = 0) -> None:
+        """Measure them in turn; ``rounds`` where it takes others than usual."""
+        effort = replace(self.effort, rounds=rounds) if rounds else self.effort
+        measure.run(contestants, effort, self.tell)
 
     def settle(self, server: Server, questions: Path, count: int, load: Sequence[str] = ()) -> None:
         """Ask until there were four times ``count`` answers, so that what a server learns it has learnt."""

@@ -34,6 +34,9 @@ SMALL: Final = 100
 #: Questions a second at which the cost of changes and workers is compared.
 STEADY: Final = 50_000
 WORKERS: Final = 2
+#: Questions that are on their way for each worker. With few of them two workers on one core take turns so
+#: often that each finds the caches full of the other's: 1.65 with 256, 1.8 with 512, 1.9 with 1,024.
+UNDER_WAY: Final = 1024
 #: CPU a query with counting by without: what cannot be told apart here.
 COUNTING: Final = 1.02
 MIB: Final = 1 << 20
@@ -225,29 +228,42 @@ def _all_answer(http: int) -> bool:
 
 
 def workers(bench: Bench) -> Result:
-    """One process and two, on all cores, at a rate that one can hold."""
-    one = bench.serve(peers.DISCOVERD, core=-1)
-    two = bench.serve(
-        peers.discoverd("--workers", str(WORKERS), "--http", "127.0.0.1:{http}"),
-        core=-1,
-    )
+    """One process and two, each with as much under way."""
+    cores = bench.effort.cores
+    enough = len(os.sched_getaffinity(0)) > WORKERS
+    core = -1 if enough else cores.server
+    one = bench.serve(peers.DISCOVERD, core=core)
+    two = bench.serve(peers.discoverd("--workers", str(WORKERS), "--http", "127.0.0.1:{http}"), core=core)
     if not _all_answer(two.port + 1):
         return Result("workers", faults=[f"workers: --workers {WORKERS} has not as many that answer"])
     contestants = [
-        bench.contestant(two, label=f"discoverd, {WORKERS} workers"),
-        bench.contestant(one, label="discoverd, 1 worker"),
+        bench.contestant(
+            server, PLAIN, "--sockets", "32", "--in-flight", str(UNDER_WAY * number), label=label
+        )
+        for server, number, label in (
+            (two, WORKERS, f"discoverd, {WORKERS} workers"),
+            (one, 1, "discoverd, 1 worker"),
+        )
     ]
     bench.run(contestants)
-    note = (
-        "closed loop, servers free to use every core. The load generator competes for them, so on a machine"
-        " with few cores read the CPU a query: what two workers pay beyond one is what they lose"
+    where = (
+        "servers free to use every core"
+        if enough
+        else "this machine has no core for each worker and one for the load: all workers take turns on one"
+        " core apart from the load, and what two pay for a question beyond one is what they would lose. That"
+        " they share its caches is counted against them"
     )
+    note = f"closed loop, {UNDER_WAY:,} questions under way for each worker; {where}"
     result = Result(
         "workers",
         [throughput_table("workers", contestants, contestants[0], note)],
         faults=faults_of(contestants),
     )
-    cost = ratio(contestants[0], contestants[1], "cpu")
-    expected = Ratio(WORKERS / cost.middle, WORKERS / cost.high, WORKERS / cost.low)
-    result.goals.append(goal(f"throughput of {WORKERS} workers by CPU a query", expected, at_least=1.8))
+    if enough:
+        found, what = ratio(contestants[0], contestants[1], "qps"), "throughput"
+    else:
+        cost = ratio(contestants[0], contestants[1], "cpu")
+        found = Ratio(WORKERS / cost.middle, WORKERS / cost.high, WORKERS / cost.low)
+        what = "throughput by CPU a query"
+    result.goals.append(goal(f"{WORKERS} workers: {what}, by one's", found, at_least=1.8))
     return result

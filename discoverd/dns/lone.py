@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from discoverd.dns.mmsg import EMPTY_SLOT, PLACE, WHOLE
+from discoverd.dns.mmsg import EMPTY_SLOT, FEW, PLACE, WHOLE
 from discoverd.dns.observer import clock
 from discoverd.dns.store import HOLES
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 #: for the next one; how long that goes on before the loop may look for other events.
 QUICK: Final = 500_000
 QUICK_ONES: Final = 16
-LINGER: Final = 250_000
+LINGER: Final = 1_000_000
+#: Instead of a number of messages: nothing came any more.
+SILENCE: Final = -1
 
 
 class Pace:
@@ -40,10 +42,10 @@ class Pace:
         self._last = now
         return self._row > QUICK_ONES
 
-    def waited(self, now: int, *, in_vain: bool) -> None:
-        """The next ones were waited for, until now."""
+    def waited(self, now: int, *, silent: bool) -> None:
+        """The next ones were waited for, until now; ``silent`` if none came in the end."""
         self._last = now
-        if in_vain:
+        if silent:
             self._row = 0
 
 
@@ -74,45 +76,6 @@ def answering(batch: Batch, fastpath: Fastpath, times: Times | None) -> Callable
     return answer
 
 
-def lingering(batch: Batch, fastpath: Fastpath, times: Times | None) -> Callable[[int], tuple[int, int, int]]:
-    """What waits in the kernel for one message after the other and answers each, while they come one by one
-    and are kept, until a time on :func:`clock`. Returns how many it has answered, how many of these replies
-    the kernel took, and how many messages have come that are still to be answered.
-
-    To be told by a selector that there is something takes as long as to read it (0.85 of all that a question
-    takes at 20,000 a second).
-    """
-    exact, counts, unpack = fastpath.exact, fastpath.hits.counts, PLACE.unpack
-    marks, received, key, send = batch.marks, batch.received, batch.few_keys[0], batch.send_first
-    bases, sizes, addresses = batch.bases, batch.sizes, batch.addresses
-    slot, wait = batch.first_slot, batch.wait
-    six = batch.few_askers[0] if batch.few_askers else None
-
-    def linger(end: int) -> tuple[int, int, int]:
-        answered = sent = 0
-        began = 0
-        while began < end:
-            slot[:] = EMPTY_SLOT
-            taken = wait()
-            if taken != 1:
-                batch.taken = left = max(taken, 0)
-                return answered, sent, left
-            began = clock()
-            marks[0] = received[0]
-            place = next(exact[addresses[0] if six is None else six.tobytes()][key.tobytes()])
-            if not place:
-                return answered, sent, 1
-            bases[0], sizes[0], number = unpack(place)
-            counts[number] += 1
-            answered += 1
-            sent += send() == 1
-            if times is not None:
-                times.add(clock() - began)
-        return answered, sent, 0
-
-    return linger
-
-
 def placing(batch: Batch, fastpath: Fastpath) -> Callable[[int], bool]:
     """What finds the replies to up to FEW messages, where all of them are kept: says whether they are, and
     tells the batch where they lie.
@@ -137,3 +100,49 @@ def placing(batch: Batch, fastpath: Fastpath) -> Callable[[int], bool]:
         return True
 
     return place
+
+
+def lingering(batch: Batch, fastpath: Fastpath, times: Times | None) -> Callable[[int], tuple[int, int, int]]:
+    """What waits in the kernel for one message after the other and answers each, while they are few and
+    kept, until a time on :func:`clock`. Returns how many it has answered, how many of these replies the
+    kernel took, and how many messages have come that are still to be answered, or SILENCE.
+
+    To be told by a selector that there is something takes as long as to read it (0.8 of all that a question
+    takes at 20,000 a second).
+    """
+    exact, counts, unpack = fastpath.exact, fastpath.hits.counts, PLACE.unpack
+    marks, received, key, send = batch.marks, batch.received, batch.few_keys[0], batch.send_first
+    bases, sizes, addresses = batch.bases, batch.sizes, batch.addresses
+    slot, wait, place_few = batch.first_slot, batch.wait, placing(batch, fastpath)
+    six = batch.few_askers[0] if batch.few_askers else None
+    add = times.add if times is not None else lambda _took, _count: None
+
+    def linger(end: int) -> tuple[int, int, int]:
+        answered = sent = began = 0
+        while began < end:
+            slot[:] = EMPTY_SLOT
+            taken = wait()
+            began = clock()
+            if taken == 1:
+                marks[0] = received[0]
+                place = next(exact[addresses[0] if six is None else six.tobytes()][key.tobytes()])
+                if not place:
+                    return answered, sent, 1
+                bases[0], sizes[0], number = unpack(place)
+                counts[number] += 1
+                sent += send() == 1
+            else:
+                # some that came together, as after a moment in which the machine did something else
+                if taken <= 0:
+                    batch.taken = 0
+                    return answered, sent, SILENCE
+                batch.taken = taken
+                if taken > FEW or not place_few(taken):
+                    return answered, sent, taken
+                sent += taken - batch.send(0, taken)
+                batch.make_room()
+            answered += taken
+            add(clock() - began, taken)
+        return answered, sent, 0
+
+    return linger

@@ -52,6 +52,11 @@ class Misses:
         self._forwarding, self._outbox = forwarding, outbox
         self._shapes = Shapes()
 
+    @property
+    def under_way(self) -> bool:
+        """Whether others have still to answer something, whoever asked for it."""
+        return self._forwarding.forwarder.under_way > 0
+
     def take(
         self, missed: Sequence[Missed], places: Sequence[int], batch: tuple[bytes, bytes, bytes], began: int
     ) -> set[int]:

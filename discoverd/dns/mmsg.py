@@ -182,13 +182,17 @@ class Batch:
 
     def receive(self) -> int:
         """Take what is there, at most BATCH datagrams; 0 where nothing is."""
+        self.make_room()
+        taken: int = self._receive()
+        self.taken = taken = max(taken, 0)
+        return taken
+
+    def make_room(self) -> None:
+        """Empty the slots that something was received into."""
         if self.taken == 1:
             self.first_slot[:] = EMPTY_SLOT
         elif self.taken:
             self.queries[: SLOT * self.taken] = _ZEROS[: SLOT * self.taken]
-        taken: int = self._receive()
-        self.taken = taken = max(taken, 0)
-        return taken
 
     def keys(self, count: int) -> tuple[bytes, ...]:
         """The key of each of the first so many messages: KEYED octets from behind its id on, and its mark."""

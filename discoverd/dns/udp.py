@@ -241,14 +241,14 @@ class BatchedEndpoint(UdpEndpoint):
         if not self._drain_one():
             return
         began = clock()
-        if not self._pace.is_quick(began):
+        if not self._pace.is_quick(began) or (self._misses is not None and self._misses.under_way):
             return
         answered, sent, left = self._linger(began + lone.LINGER)
         self.fast += answered
         self.dropped += answered - sent
-        if left:
+        if left > 0:
             self._answer_all(left)
-        self._pace.waited(clock(), in_vain=not answered and not left)
+        self._pace.waited(clock(), silent=left == lone.SILENCE)
 
     def _answer_all(self, taken: int) -> None:
         """Answer so many that were received, and what has come meanwhile."""
