@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-#: Seconds until the loop's next timer in which nobody waits for what may come at a socket.
+#: Seconds until the loop's next timer in which nobody waits for what may come at a socket, and the same since
+#: something came elsewhere: that is often the first of several steps.
 SOON: Final = 0.01
+LATELY: Final = 0.01
 
 if sys.platform == "linux":
 
@@ -40,6 +42,8 @@ if sys.platform == "linux":
             self._epoll = select.epoll.fromfd(os.dup(self.fileno()))
             #: By descriptor: what reads it, and what does where nothing else is due soon.
             self.direct: dict[int, tuple[Callable[[], object], Callable[[], object]]] = {}
+            #: The last one that was read directly, and when something came at another, by ``monotonic``.
+            self._last, self._elsewhere = -1, 0.0
             #: Whether the loop was given something to do since it began to wait.
             self.due = False
 
@@ -65,8 +69,11 @@ if sys.platform == "linux":
                 if len(events) != 1 or (found := self.direct.get(events[0][0])) is None:
                     return self._ready(events)
                 read, alone = found
+                now = monotonic()
+                if events[0][0] != self._last:
+                    self._last, self._elsewhere = events[0][0], now
                 try:
-                    if SOON > left >= 0:
+                    if SOON > left >= 0 or now - self._elsewhere < LATELY:
                         read()
                     else:
                         alone()
@@ -81,6 +88,8 @@ if sys.platform == "linux":
 
         def _ready(self, events: list[tuple[int, int]]) -> list[tuple[selectors.SelectorKey, int]]:
             found, keys = [], self.get_map()
+            if events:
+                self._elsewhere = monotonic()
             for fd, event in events:
                 key = keys.get(fd)
                 if key is None:  # closed before it was taken out, while a copy of it is open elsewhere
@@ -136,7 +145,8 @@ def read_directly(
 ) -> None:
     """Call ``read`` whenever a descriptor can be read, as soon as a loop can; ``remove_reader`` ends it.
 
-    ``alone`` is called instead where the loop has nothing else to do: it may wait for more, less than SOON.
+    ``alone`` is called instead where the loop has nothing else to do, and had not lately: it may wait for
+    more, less than SOON.
     """
     if sys.platform == "linux" and isinstance(loop, Loop):
         loop.read_directly(fd, read, alone)

@@ -186,3 +186,49 @@ def test_what_is_closed_before_it_is_taken_out_ends_nothing(pair: Pair) -> None:
         copy.close()
 
     run(main)
+
+
+@pytest.mark.parametrize(
+    "meanwhile", ["nothing", "another socket", "another that is read directly", "a timer"]
+)
+def test_nobody_waits_at_a_socket_while_the_loop_has_something_else(
+    pair: Pair, meanwhile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eventloop, "LATELY", 0.0 if meanwhile in {"nothing", "a timer"} else 1000.0)
+    monkeypatch.setattr(eventloop, "SOON", 1000.0 if meanwhile == "a timer" else 0.0)
+    far, near = pair
+    how: list[str] = []
+
+    async def main(loop: asyncio.AbstractEventLoop) -> None:
+        seen = asyncio.Event()
+
+        def take(what: str) -> None:
+            how.append(what)
+            near.recv(100)
+            seen.set()
+
+        eventloop.read_directly(loop, near.fileno(), lambda: take("read"), lambda: take("alone"))
+        if meanwhile == "a timer":
+            loop.call_later(100, far.close)
+        with contextlib.ExitStack() as stack:
+            if meanwhile.startswith("another"):
+                there, here = socket.socketpair()
+                stack.enter_context(there)
+                stack.enter_context(here)
+                came = asyncio.Event()
+                add = eventloop.read_directly if meanwhile.endswith("directly") else type(loop).add_reader
+
+                def take_there() -> None:
+                    here.recv(100)
+                    came.set()
+
+                add(loop, here.fileno(), take_there)
+                there.send(b"first")
+                await came.wait()
+                loop.remove_reader(here.fileno())
+            far.send(b"a datagram")
+            await seen.wait()
+        loop.remove_reader(near.fileno())
+
+    run(main)
+    assert how == ["alone" if meanwhile == "nothing" else "read"]
