@@ -24,7 +24,7 @@ Ts = TypeVarTuple("Ts")
 
 #: Seconds until the loop's next timer in which nobody waits for what may come at a socket, and the same since
 #: something came elsewhere: that is often the first of several steps.
-SOON: Final = 0.01
+SOON: Final = 0.025
 LATELY: Final = 0.01
 
 if sys.platform == "linux":

@@ -33,7 +33,8 @@ SEPARATOR: Final = b"\n"
 #: Kinds of questions (domain, type, class) for which the way to deny them is kept.
 SINGLE_MOST: Final = 256
 #: By octets of the first label: cuts a key into what stands before it, the label, and what stands behind it.
-#: For what is no length of a label (RFC 1035 section 4.1.4), nothing is a label and stands behind it.
+#: For what is no length of a label (RFC 1035 section 4.1.4), all of it is left out; as for the root,
+#: nothing is ever laid out for that.
 CUT: Final = tuple(
     struct.Struct(
         f"{COUNTS}sx{size}s{KEY_SIZE - COUNTS - 1 - size}s"

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from discoverd.dns.observer import Times
 
 
-#: Nanoseconds between datagrams that come quickly, and how many of them have to until it is worth to wait
-#: for the next one; how long that goes on before the loop may look for other events.
+#: Nanoseconds between datagrams that come quickly, and how many of those earn a wait for the next one. A wait
+#: in vain takes up to two ticks of the kernel, 8 ms at 250 Hz: what these took is several times that.
 QUICK: Final = 500_000
-QUICK_ONES: Final = 16
+QUICK_ONES: Final = 512
+#: Nanoseconds for which one after the other is waited for before the loop may look for other events.
 LINGER: Final = 1_000_000
 #: Instead of a number of messages: nothing came any more.
 SILENCE: Final = -1
@@ -34,19 +35,20 @@ class Pace:
     """How datagrams follow each other that come one by one."""
 
     def __init__(self) -> None:
-        self._last = self._row = 0
+        self._last = self._earned = 0
 
     def is_quick(self, now: int) -> bool:
-        """Whether the next one will be there soon; one was just answered, on :func:`clock`."""
-        self._row = self._row + 1 if now - self._last < QUICK else 0
+        """Whether to wait for the next one; one was just answered, on :func:`clock`."""
+        quick = now - self._last < QUICK
         self._last = now
-        return self._row > QUICK_ONES
+        self._earned += quick
+        return quick and self._earned > QUICK_ONES
 
     def waited(self, now: int, *, silent: bool) -> None:
         """The next ones were waited for, until now; ``silent`` if none came in the end."""
         self._last = now
         if silent:
-            self._row = 0
+            self._earned = 0
 
 
 def answering(batch: Batch, fastpath: Fastpath, times: Times | None) -> Callable[[], bool | None]:

@@ -225,6 +225,11 @@ class BatchedEndpoint(UdpEndpoint):
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, mmsg.WAIT)
         read_directly(loop, self.sock.fileno(), self.drain, self._drain_and_linger)
 
+    def stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().stop(loop)
+        # who else has this socket may be a version that relies on it
+        os.set_blocking(self.sock.fileno(), False)
+
     def drain(self) -> None:
         self._drain_one()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import sys
 import threading
@@ -35,7 +36,9 @@ QUESTIONS = 200
 def always_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow this machine is just now, and whatever these tests themselves want of the loop."""
     monkeypatch.setattr(lone, "QUICK", 10**12)
+    monkeypatch.setattr(lone, "QUICK_ONES", 16)
     monkeypatch.setattr(eventloop, "LATELY", 0.0)
+    monkeypatch.setattr(eventloop, "SOON", 0.01)
 
 
 class Asker:
@@ -215,13 +218,14 @@ def test_a_server_that_stops_waits_no_longer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("gaps", "quick"),
     [
-        ([1000] * lone.QUICK_ONES, False),
-        ([1000] * (lone.QUICK_ONES + 1), True),
-        ([1000] * 100 + [600_000], False),
+        ([1000] * 16, False),
+        ([1000] * 17, True),
+        ([1000] * 17 + [600_000], False),
+        ([1000] * 17 + [600_000, 1000], True),  # what was earned is not lost by a moment's rest
         ([600_000] * 100, False),
     ],
 )
-def test_quick_is_who_comes_again_and_again(
+def test_waits_are_earned_by_many_who_come_quickly(
     monkeypatch: pytest.MonkeyPatch, gaps: list[int], quick: bool
 ) -> None:
     monkeypatch.setattr(lone, "QUICK", 500_000)
@@ -233,7 +237,7 @@ def test_quick_is_who_comes_again_and_again(
     assert said is quick
 
 
-def test_after_silence_to_be_quick_counts_anew() -> None:
+def test_after_a_wait_in_vain_all_has_to_be_earned_anew() -> None:
     pace, now = lone.Pace(), 10**9
     for silent, quick in ((False, True), (True, False)):
         for _ in range(lone.QUICK_ONES + 2):
@@ -241,3 +245,17 @@ def test_after_silence_to_be_quick_counts_anew() -> None:
         assert pace.is_quick(now)
         pace.waited(now, silent=silent)
         assert pace.is_quick(now) is quick
+
+
+def test_a_socket_that_is_given_away_does_not_block(tmp_path: Path) -> None:
+    """As who takes it over may expect, of whatever version it is."""
+
+    async def main(server: Serving, _asker: Asker, _waits: list[int]) -> None:
+        (endpoint,) = server.app.servers[0].udp
+        loop = asyncio.get_running_loop()
+        assert os.get_blocking(endpoint.sock.fileno())
+        endpoint.stop(loop)
+        assert not os.get_blocking(endpoint.sock.fileno())
+        endpoint.start(loop)
+
+    serve(tmp_path, main)
