@@ -43,7 +43,9 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("packages")
     sdist = build("sdist", REPO, folder)
     with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter="data")
+        # extractall() takes it since 3.11.4
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(folder)
     return folder / NAME, build("wheel", folder / NAME, folder)
 
 
