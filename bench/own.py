@@ -229,9 +229,8 @@ def _all_answer(http: int) -> bool:
 
 def workers(bench: Bench) -> Result:
     """One process and two, each with as much under way."""
-    cores = bench.effort.cores
     enough = len(os.sched_getaffinity(0)) > WORKERS
-    core = -1 if enough else cores.server
+    core = -1 if enough else bench.effort.cores.server
     one = bench.serve(peers.DISCOVERD, core=core)
     two = bench.serve(peers.discoverd("--workers", str(WORKERS), "--http", "127.0.0.1:{http}"), core=core)
     if not _all_answer(two.port + 1):

@@ -104,20 +104,18 @@ def placing(batch: Batch, fastpath: Fastpath) -> Callable[[int], bool]:
     return place
 
 
-def lingering(batch: Batch, fastpath: Fastpath, times: Times | None) -> Callable[[int], tuple[int, int, int]]:
+def lingering(
+    batch: Batch, answer: Callable[[], bool | None], place_few: Callable[[int], bool], times: Times | None
+) -> Callable[[int], tuple[int, int, int]]:
     """What waits in the kernel for one message after the other and answers each, while they are few and
     kept, until a time on :func:`clock`. Returns how many it has answered, how many of these replies the
-    kernel took, and how many messages have come that are still to be answered, or SILENCE.
+    kernel took, and how many messages have come that are still to be answered, or SILENCE. ``answer`` and
+    ``place_few`` are what :func:`answering` and :func:`placing` return.
 
     To be told by a selector that there is something takes as long as to read it (0.8 of all that a question
     takes at 20,000 a second).
     """
-    exact, counts, unpack = fastpath.exact, fastpath.hits.counts, PLACE.unpack
-    marks, received, key, send = batch.marks, batch.received, batch.few_keys[0], batch.send_first
-    bases, sizes, addresses = batch.bases, batch.sizes, batch.addresses
-    slot, wait, place_few = batch.first_slot, batch.wait, placing(batch, fastpath)
-    six = batch.few_askers[0] if batch.few_askers else None
-    add = times.add if times is not None else lambda _took, _count: None
+    slot, wait = batch.first_slot, batch.wait
 
     def linger(end: int) -> tuple[int, int, int]:
         answered = sent = began = 0
@@ -126,13 +124,10 @@ def lingering(batch: Batch, fastpath: Fastpath, times: Times | None) -> Callable
             taken = wait()
             began = clock()
             if taken == 1:
-                marks[0] = received[0]
-                place = next(exact[addresses[0] if six is None else six.tobytes()][key.tobytes()])
-                if not place:
+                took = answer()
+                if took is None:
                     return answered, sent, 1
-                bases[0], sizes[0], number = unpack(place)
-                counts[number] += 1
-                sent += send() == 1
+                sent += took
             else:
                 # some that came together, as after a moment in which the machine did something else
                 if taken <= 0:
@@ -143,8 +138,9 @@ def lingering(batch: Batch, fastpath: Fastpath, times: Times | None) -> Callable
                     return answered, sent, taken
                 sent += taken - batch.send(0, taken)
                 batch.make_room()
+                if times is not None:
+                    times.add(clock() - began, taken)
             answered += taken
-            add(clock() - began, taken)
         return answered, sent, 0
 
     return linger

@@ -211,9 +211,9 @@ class BatchedEndpoint(UdpEndpoint):
         self._batch = mmsg.Batch(sock, control=self._control)
         self._levels = Levels(handler.fastpath, self._batch, six=self._six)
         self._lone = lone.answering(self._batch, handler.fastpath, times)
-        self._linger = lone.lingering(self._batch, handler.fastpath, times)
-        self._pace = lone.Pace()
         self._place_few = lone.placing(self._batch, handler.fastpath)
+        self._linger = lone.lingering(self._batch, self._lone, self._place_few, times)
+        self._pace = lone.Pace()
         self._hits = handler.fastpath.hits
         outbox = Outbox(sock, handler.observer, control=self._control)
         self._outbox = outbox
