@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CATALOG: Final = Catalog()
 PLAIN: Final = "plain"
 HALF: Final = "half unknown"
+NEW_HALF: Final = "new unknown"
 TCP: Final = "tcp"
 #: Name of a load, the load generator's flags, what it is.
 LOADS: Final[tuple[tuple[str, tuple[str, ...], str], ...]] = (
@@ -34,6 +35,7 @@ LOADS: Final[tuple[tuple[str, tuple[str, ...], str], ...]] = (
     ("new cookies", ("--cookies", "0"), "the same, each question with a client cookie never seen before"),
     ("mixed case", ("--mixed-case",), "each letter of each question in random case"),
     (HALF, (), "half of the questions for names that do not exist"),
+    (NEW_HALF, ("--fresh",), "the same, each of those names never asked for before"),
 )
 
 
@@ -64,7 +66,7 @@ class Bench:
         return path
 
     def contestant(self, server: Server, load: str = PLAIN, *flags: str, label: str = "") -> Contestant:
-        kind = HALF if load == HALF else PLAIN
+        kind = HALF if load in (HALF, NEW_HALF) else PLAIN
         fixed = next((f for name, f, _ in LOADS if name == load), ())
         return Contestant(
             label or server.peer.name, server, self.questions(server.peer, kind), (*fixed, *flags)

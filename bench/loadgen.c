@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 enum {
+    NXDOMAIN = 3,            /* RFC 1035 section 4.1.1 */
     BATCH = 64,              /* datagrams a system call */
     TOGETHER = 16,           /* questions that are due at a time, for one socket */
     MAX_QUESTION = 259,      /* a name of 255 octets, type and class */
@@ -85,6 +86,7 @@ static struct {
     double patience;       /* at a fixed rate: seconds until a question counts as lost */
     int cookies;           /* clients that have one; 0: every question comes with a new one */
     bool edns, cookie, mixed_case, tcp, spin;
+    bool fresh;            /* names that do not exist are asked for once: their first label is random */
 } option = {.sockets = 8, .in_flight = 200, .seconds = 2, .warm_up = 0.2, .patience = 0.5, .sources = 1};
 
 static struct question *questions;
@@ -177,6 +179,10 @@ static struct slot *ask(struct client *client, uint32_t index, uint64_t due) {
                 bits = bits >> 1 | bits << 63;
             }
         }
+    }
+    if (option.fresh && q->rcode == NXDOMAIN) {
+        uint64_t bits = random_bits();
+        for (int i = 1; i <= p[0] && i <= 16; i++, bits >>= 4) p[i] = "0123456789abcdef"[bits & 15];
     }
     p += q->length;
     if (opt) {
@@ -488,18 +494,18 @@ static double percentile(double share) {
 static void usage(void) {
     fputs("usage: loadgen [--seconds S] [--warm-up S] [--sockets N] [--in-flight N | --rate PER_SECOND]\n"
           "               [--source ADDRESS [--sources N]] [--edns | --cookies CLIENTS]\n"
-          "               [--patience S] [--mixed-case] [--tcp] [--spin] ADDRESS PORT QUESTIONS\n",
+          "               [--patience S] [--mixed-case] [--fresh] [--tcp] [--spin] ADDRESS PORT QUESTIONS\n",
           stderr);
     exit(2);
 }
 
 static void read_options(int argc, char **argv) {
-    enum { SECONDS = 1, WARM_UP, SOCKETS, IN_FLIGHT, RATE, SOURCE, SOURCES, EDNS, COOKIES, MIXED, TCP, SPIN, PATIENCE };
+    enum { SECONDS = 1, WARM_UP, SOCKETS, IN_FLIGHT, RATE, SOURCE, SOURCES, EDNS, COOKIES, MIXED, FRESH, TCP, SPIN, PATIENCE };
     static const struct option known[] = {
         {"seconds", 1, 0, SECONDS}, {"warm-up", 1, 0, WARM_UP},   {"sockets", 1, 0, SOCKETS},
         {"in-flight", 1, 0, IN_FLIGHT}, {"rate", 1, 0, RATE},     {"source", 1, 0, SOURCE},
         {"sources", 1, 0, SOURCES}, {"edns", 0, 0, EDNS},         {"cookies", 1, 0, COOKIES},
-        {"mixed-case", 0, 0, MIXED}, {"tcp", 0, 0, TCP},          {"spin", 0, 0, SPIN},
+        {"mixed-case", 0, 0, MIXED}, {"fresh", 0, 0, FRESH},       {"tcp", 0, 0, TCP},          {"spin", 0, 0, SPIN},
         {"patience", 1, 0, PATIENCE}, {0}};
     int flag;
     while ((flag = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -516,6 +522,7 @@ static void read_options(int argc, char **argv) {
         case EDNS: option.edns = true; break;
         case COOKIES: option.cookie = true, option.cookies = atoi(optarg); break;
         case MIXED: option.mixed_case = true; break;
+        case FRESH: option.fresh = true; break;
         case TCP: option.tcp = true; break;
         case SPIN: option.spin = true; break;
         case PATIENCE: option.patience = atof(optarg); break;

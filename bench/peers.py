@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: What a peer cannot be asked, by load: it would not answer, or not with what was asked.
-FIXED: Final = frozenset({"half unknown", "tcp"})
+FIXED: Final = frozenset({"half unknown", "new unknown", "tcp"})
 
 
 @dataclass(frozen=True)

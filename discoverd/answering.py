@@ -158,6 +158,7 @@ class Answering:
             self.host_addresses.forget()
             self.fastpath.clear()
             return
+        self.fastpath.repeated.forget()
         self.fastpath.drop(change.names)
         self.fastpath.drop_addresses(change.addresses)
 

@@ -264,6 +264,15 @@ class Registry:
 
     def _tell(self, change: Change) -> None:
         self.serial = max(self.serial + 1, int(time.time()))
+        self._announce(change)
+
+    def go_by(self, serial: int) -> None:
+        """Have the serial that another process counts, of which this one has all that it knows."""
+        if serial != self.serial:
+            self.serial = serial
+            self._announce(Change(frozenset(), frozenset()))
+
+    def _announce(self, change: Change) -> None:
         for subscriber in tuple(self._subscribers):
             try:
                 subscriber(change)

@@ -17,7 +17,7 @@ from discoverd.dns.store import COUNTS, HOLE, NOTHING_DENIED, TYPE_AND_CLASS, De
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from discoverd.dns.store import DeniedBy, Laid, Store
+    from discoverd.dns.store import DeniedBy, Store
     from discoverd.resolver.local import Local, Settings
 
 CLASS_IN: Final = b"\0\1"
@@ -61,9 +61,9 @@ class Denial:
         self._domains: list[tuple[bytes, bytes]] = []
         #: The same by what stands behind a single label below a domain: that, type and class.
         self._single: dict[bytes, bytes] = {}
-        #: Stores that have replies laid out, and what keeps these where they are.
+        #: Stores that have replies laid out, and these by where they lie, which keeps them there.
         self._stores: set[Store] = set()
-        self._laid: list[Laid] = []
+        self.blocks: dict[bytes, bytes] = {}
 
     def soa(self, key: bytes) -> bytes | None:
         """The authority section that denies a lower-case question, or None where it may not be denied.
@@ -93,12 +93,12 @@ class Denial:
         """
         end = 1 + question[0]
         key = folded(query, question) if question[end:] in self._single else None
-        if key is not None and len(self._laid) < SINGLE_MOST:
+        if key is not None and len(self.blocks) < SINGLE_MOST:
             laid = lay([soa], store.denials[question[-4:-2]], header, len(question))
             before, _label, behind = CUT[key[COUNTS]](key)
             store.denied.setdefault(before, Denied())[behind] = laid[0]
             self._stores.add(store)
-            self._laid.append(laid)
+            self.blocks[laid[0]] = laid.block
 
     def find(self, keys: Sequence[bytes], tables: Sequence[DeniedBy]) -> list[bytes]:
         """Where what denies each question lies; a hole where that is not laid out, or may not be denied.
@@ -106,7 +106,7 @@ class Denial:
         ``keys`` are those of queries; ``tables`` what is laid out for each of the askers, or for the one who
         asked all. Where none of the names exists, all are looked at together.
         """
-        if not self._laid:
+        if not self.blocks:
             return [HOLE] * len(keys)
         before, labels, behind = zip(*[CUT[key[COUNTS]](key) for key in keys], strict=True)
         together = SEPARATOR.join(labels).lower()
@@ -181,7 +181,7 @@ class Denial:
         for store in self._stores:
             store.denied.clear()
         self._stores.clear()
-        self._laid.clear()
+        self.blocks.clear()
         self._serial, self._settings = serial, settings
 
 

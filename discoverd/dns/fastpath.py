@@ -27,6 +27,7 @@ from discoverd.dns.hits import Hits, in_lower_case
 from discoverd.dns.message import OPT_SIZE, PLAIN_UDP
 from discoverd.dns.mmsg import ID_SIZE
 from discoverd.dns.remembered import Remembered
+from discoverd.dns.repeated import Repeated
 from discoverd.dns.store import COUNTS, HOLE, NEVER_DENIED, NOTHING, STORE_MOST, Places, Store
 from discoverd.resolver.outcome import AAAA, ANY, NS, PTR, SOA, SRV, TXT, A
 
@@ -104,6 +105,8 @@ class Fastpath:
         self.hits = Hits()
         #: Octets of replies that were dropped. A batch may be about to send them: who answers it clears this.
         self.retired: list[object] = []
+        #: Denials that are kept: to be forgotten with every change.
+        self.repeated = Repeated(self.retired)
         #: An asker's address as text to its store.
         self.askers: dict[str, Store] = {}
         #: The same for a batch, by address as it stands in a sockaddr (:func:`sockaddr_key`): to the
@@ -131,9 +134,12 @@ class Fastpath:
         """What denies each of these questions, by the keys of their queries; holes for those that may
         be about something. ``known`` is of each asker, or of the one who asked all.
         """
-        if self._denying is None:
+        denial = self._denying
+        if denial is None:
             return [HOLE] * len(keys)
-        return self._denying.find(keys, [each[0].denied if each else NEVER_DENIED for each in known])
+        places = denial.find(keys, [each[0].denied if each else NEVER_DENIED for each in known])
+        self.repeated.see(keys, places, known, denial.blocks)
+        return places
 
     def answer_cookies(
         self, cookies: Sequence[bytes], known: Sequence[tuple[Store, str] | None]
@@ -323,6 +329,7 @@ class Fastpath:
     def clear(self) -> None:
         """Forget everything: networks, views or the state of a source changed."""
         self._forget_askers()
+        self.repeated.forget()
         self.retired.extend(self._stores.values())
         self._stores.clear()
         self._dependents.clear()

@@ -187,6 +187,12 @@ class Store:
         self.exact[key] = map(places.__getitem__, uses.zeros)
         return uses
 
+    def keep_whole(self, key: bytes, reply: bytes, number: int) -> bytes:
+        """Give this reply to one query, by its key, for as long as the octets that are returned are held."""
+        laid = lay([reply], number)
+        self.exact[key] = repeat(laid[0])
+        return laid.block
+
     def keeps(self, query: bytes) -> bool:
         """Whether a reply to exactly this query is kept."""
         return mmsg.key(query) in self.exact

@@ -58,4 +58,4 @@ def _current(current: Current, registry: Registry, catalog: Catalog) -> None:
     catalog.home, catalog.datacenters = current.home, current.datacenters
     for name, held in catalog.followed.items():
         held.synced, held.restored = name in current.synced, name in current.restored
-    registry.serial = current.serial
+    registry.go_by(current.serial)
