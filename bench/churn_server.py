@@ -24,8 +24,8 @@ from discoverd import eventloop
 from discoverd.app import App
 from discoverd.config import load
 from discoverd.dns import observed
+from discoverd.dns.batched import BatchedEndpoint
 from discoverd.dns.hits import Hits
-from discoverd.dns.udp import BatchedEndpoint
 from discoverd.model import Address, Instance, Membership, Network, Port, SourceState
 from discoverd.supervise import spawn
 

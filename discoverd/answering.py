@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from discoverd import __version__
 from discoverd.catalog import Catalog, Lookup
+from discoverd.dns.anew import Anew
 from discoverd.dns.denial import Denial
 from discoverd.dns.fastpath import Fastpath
 from discoverd.dns.forwarding import Forwarding
@@ -84,7 +85,9 @@ class Answering:
         self.views = Views(self.registry, self.host_addresses, self.engines)
         self.local = Local(self.registry, choices.settings)
         self.local.hosts = self.views.host_of
-        self.fastpath = Fastpath(choices.udp_size, denial=Denial(self.local), cookies=cookies.answers)
+        self.fastpath = Fastpath(
+            choices.udp_size, denial=Denial(self.local), anew=Anew(self.local), cookies=cookies.answers
+        )
         self.forwarding = Forwarding(
             Forwarder((), {}), self._look_up, self.fastpath, partial(is_elsewhere, self.local)
         )

@@ -9,9 +9,10 @@ import time
 from typing import TYPE_CHECKING
 
 from discoverd.dns import mmsg
+from discoverd.dns.batched import BatchedEndpoint
 from discoverd.dns.mmsg import ID_SIZE, NAME_SLOT
 from discoverd.dns.observer import FAST, UDP, clock
-from discoverd.dns.udp import BatchedEndpoint, UdpEndpoint
+from discoverd.dns.udp import UdpEndpoint
 
 if TYPE_CHECKING:
     import socket

@@ -158,6 +158,8 @@ def _addressed(binding: Binding, view: View, hosts: Hosts) -> Chosen:
             return Chosen(instance, ())
         at = instance.host_address
         return Chosen(instance, (Address(at),) if at else (), published=True)
+    if len(instance.addresses) == 1 and not instance.addresses[0].network_id:  # nothing to choose from
+        return Chosen(instance, instance.addresses)
     led = tuple(a for a in instance.addresses if _leads_there(a, instance, view))
     free = tuple(a for a in led if not a.network_id)
     return Chosen(instance, free or _preferred(led))
@@ -181,6 +183,8 @@ def _leads_there(address: Address, instance: Instance, view: View) -> bool:
 
 def _preferred(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
     """Those on the first one's network, and the first of a family that it has none of there."""
+    if len(addresses) == 1:
+        return addresses
     chosen = [a for a in addresses if a.network_id == addresses[0].network_id]
     versions = {a.ip.version for a in chosen}
     for address in addresses:

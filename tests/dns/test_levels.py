@@ -280,7 +280,7 @@ async def test_a_fault_of_ours_costs_no_reply_that_was_found(
         for _ in range(3):
             await client.ask(PLAIN)
 
-        def fail(*_: object) -> NoReturn:
+        def fail(*_: object, **_named: object) -> NoReturn:
             raise RuntimeError("a fault of ours")
 
         monkeypatch.setattr(server.app.handler.fastpath, "vary", fail)

@@ -17,7 +17,7 @@ import pytest
 
 from discoverd import eventloop
 from discoverd.dns import lone, mmsg
-from discoverd.dns.udp import BatchedEndpoint
+from discoverd.dns.batched import BatchedEndpoint
 from tests.dns.serving import TIMEOUT, Serving, instance, records, serving
 from tests.wait import until_async
 
