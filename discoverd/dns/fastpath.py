@@ -237,7 +237,9 @@ class Fastpath:
 
     def _ring(self, store: Store, key: bytes) -> Ring | None:
         """The ring of a question that nothing is kept for, where there may be one."""
-        prepared = self._anew.prepare(key, store.view) if self._anew is not None else None
+        if self._anew is None or key in store.prepared:  # as where no ring fits
+            return None
+        prepared = self._anew.prepare(key, store.view)
         if prepared is not None:
             self.learn(store, key, prepared)
         return store.rings.get(key)

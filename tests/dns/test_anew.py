@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import dns.flags
 import dns.rcode
 import pytest
 
@@ -105,6 +106,15 @@ async def test_a_service_that_changes_is_not_left_to_the_handler(
     assert not asked
     await server.ask(query("web.docker", "SRV"))
     assert len(asked) == 1
+
+
+@pytest.mark.skipif(not mmsg.available(), reason="this machine has no recvmmsg")
+async def test_what_no_ring_fits_goes_round_all_the_same(server: Serving) -> None:
+    """More than a datagram holds, each record of another size: cut in another place each time."""
+    server.publish(*(instance("web", f"192.0.2.{i}", meta=(("key", "x" * 5 * i),)) for i in range(1, 41)))
+    replies = [await server.ask(query("web.docker", "TXT", use_edns=0)) for _ in range(40)]
+    assert all(reply.flags & dns.flags.TC for reply in replies)
+    assert len({records(reply, "TXT")[0] for reply in replies}) == len(replies)
 
 
 @pytest.mark.skipif(not mmsg.available(), reason="this machine has no recvmmsg")

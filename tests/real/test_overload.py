@@ -264,7 +264,7 @@ def test_sources_stay_in_step(
     record_property(
         MEASURED + "CPU time from an event to its answer, twice overloaded", f"{each * 1e3:.0f} ms"
     )
-    assert each < 0.1
+    assert each < 0.2, "eight or nine turns of 10 ms; seconds where a socket is emptied before all else"
 
 
 def applied(overloaded: Overloaded) -> tuple[int, float]:
