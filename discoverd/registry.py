@@ -267,7 +267,7 @@ class Registry:
         self._announce(change)
 
     def go_by(self, serial: int) -> None:
-        """Have the serial that another process counts, of which this one has all that it knows."""
+        """Have a serial that was counted elsewhere: by another process, or by one before this."""
         if serial != self.serial:
             self.serial = serial
             self._announce(Change(frozenset(), frozenset()))

@@ -7,7 +7,6 @@ handler takes as long as to find the answer.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Final
 
 from discoverd.dns import message, wire
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from discoverd.dns.wire import Prepared
     from discoverd.resolver.local import Local, Settings
     from discoverd.views import View
-
-log = logging.getLogger("discoverd.dns")
 
 #: Types that are asked for at names of services and containers.
 TYPES: Final = (A, AAAA, TXT)
@@ -48,12 +45,10 @@ class Anew:
         if below is None or label not in self._bound or "." in label:
             return None
         domain, qtype = below
-        try:
-            outcome = self._local.resolve(Question(f"{label}.{domain}", qtype), view)
-        except Exception:
-            # the handler will trip over it as well, and knows how to say so
-            log.exception("no answer to %s.%s (type %d)", label, domain, qtype)
+        name = f"{label}.{domain}"
+        if name in self._local.settings.domains:  # one below another: what is said of it is not kept
             return None
+        outcome = self._local.resolve(Question(name, qtype), view)
         return wire.prepare(outcome, key) if isinstance(outcome, Answer | NoData) else None
 
     def _read(self) -> None:

@@ -27,7 +27,7 @@ from discoverd.dns.mmsg import (
     QUERY_AT,
     SLOT,
 )
-from discoverd.dns.observer import clock
+from discoverd.dns.observer import SLOW, clock
 from discoverd.dns.outbox import Outbox
 from discoverd.dns.udp import CMSG_HEADER, IN6_PKTINFO, IN_PKTINFO, UdpEndpoint
 from discoverd.eventloop import read_directly
@@ -183,11 +183,13 @@ class BatchedEndpoint(UdpEndpoint):
         askers, known = spread(levels.askers, missed), spread(levels.known, missed)
         elsewhere: list[Missed] = []
         fastpath, load = self._handler.fastpath, self.load
-        made, shed = fastpath.made, load.shed
+        made, shed, began = fastpath.made, load.shed, clock()
         answers = fastpath.vary(queries, known, elsewhere, anew=not load.shedding)
-        slow = answers.count(None)
-        self.fast += len(answers) - slow
-        self.made += fastpath.made - made
+        slow, made = answers.count(None), fastpath.made - made
+        self.fast += len(answers) - slow - made
+        if made:  # the resolver's work, wherever it is called from
+            self.slow += made
+            self._handler.observer.times[SLOW].add(clock() - began, made)
         asked = self._ask_others(elsewhere, missed) if elsewhere and not load.shedding else NOTHING
         if len(asked) == len(missed):  # as where everything is others': there is nothing to lay out
             for i in missed:

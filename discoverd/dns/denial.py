@@ -177,12 +177,17 @@ class Denial:
                 (_octets(domain), wire.pack_without_owner(self._local.soa(domain)))
                 for domain in sorted(settings.domains, key=len, reverse=True)
             ]
+        self.forget()
+        self._serial, self._settings = serial, settings
+
+    def forget(self) -> object:
+        """Let go of what is laid out; returns what holds its octets, which may be about to be sent."""
         self._single.clear()
         for store in self._stores:
             store.denied.clear()
         self._stores.clear()
-        self.blocks.clear()
-        self._serial, self._settings = serial, settings
+        held, self.blocks = self.blocks, {}
+        return held
 
 
 def _laid_out(before: Sequence[bytes], behind: Sequence[bytes], tables: Sequence[DeniedBy]) -> list[bytes]:

@@ -202,8 +202,8 @@ class DnsServer:
 
     def counts(self) -> Counts:
         return Counts(
-            sum(u.fast - u.made for u in self.udp),
-            sum(u.slow + u.made for u in self.udp),
+            sum(u.fast for u in self.udp),
+            sum(u.slow for u in self.udp),
             sum(u.lost_replies for u in self.udp),
             sum(len(t.connections) for t in self.tcp),
             sum(t.refused for t in self.tcp),

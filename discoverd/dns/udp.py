@@ -85,15 +85,12 @@ def asked_address(ancillary: Ancillary) -> str | None:
 
 
 class UdpEndpoint:
-    """One UDP socket being served, a datagram at a time.
-
-    ``fast``, ``slow`` and ``dropped`` count, and ``made`` those of the fast ones that were made anew.
-    """
+    """One UDP socket being served, a datagram at a time. ``fast``, ``slow`` and ``dropped`` count."""
 
     def __init__(self, sock: socket.socket, handler: Handler, forward: Forward) -> None:
         self.sock, self._handler, self._forward = sock, handler, forward
         self._bound = None if is_wildcard(sock.getsockname()[0]) else str(sock.getsockname()[0])
-        self.fast = self.slow = self.made = self.dropped = 0
+        self.fast = self.slow = self.dropped = 0
         self.load = Load(sock)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -48,7 +48,7 @@ class SerialKeeper:
         except (OSError, ValueError) as error:
             log.warning("the last SOA serial cannot be read from %s: %s", self._path, error)
             return
-        self._registry.serial = max(self._registry.serial, self._written)
+        self._registry.go_by(max(self._registry.serial, self._written))
 
     async def run(self) -> None:
         """Write a number ahead of the serial whenever it comes near the last one, until cancelled."""

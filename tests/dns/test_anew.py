@@ -86,6 +86,18 @@ def test_it_goes_by_the_settings_of_now(local: Local) -> None:
 
 
 @pytest.mark.skipif(not mmsg.available(), reason="this machine has no recvmmsg")
+async def test_it_is_counted_and_timed_as_what_takes_the_resolver(server: Serving) -> None:
+    for number in range(20):
+        server.publish(instance("web", f"192.0.2.{number}"))
+        await server.ask(query("web.docker"))
+        await server.ask(query("web.docker"))
+    (serving,) = server.app.servers
+    counts, timed = serving.counts(), server.app.handler.observer.read().durations
+    assert (counts.fast, counts.slow) == (20, 20)
+    assert [sum(timed[path][0]) for path in ("fast", "slow")] == [20, 20]
+
+
+@pytest.mark.skipif(not mmsg.available(), reason="this machine has no recvmmsg")
 async def test_a_service_that_changes_is_not_left_to_the_handler(
     server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,14 +130,18 @@ async def test_what_no_ring_fits_goes_round_all_the_same(server: Serving) -> Non
 
 
 @pytest.mark.skipif(not mmsg.available(), reason="this machine has no recvmmsg")
+@pytest.mark.parametrize("where", [(Local, "resolve"), (wire, "pack")], ids=["resolver", "packing"])
 async def test_a_fault_of_ours_is_the_handlers_to_tell(
-    server: Serving, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server: Serving,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    where: tuple[object, str],
 ) -> None:
     def fail(*_: object) -> NoReturn:
         raise RuntimeError("a fault of ours")
 
     await server.ask(query("web.docker"))
-    monkeypatch.setattr(Local, "resolve", fail)
+    monkeypatch.setattr(*where, fail)
     server.publish(instance("web", "192.0.2.1"))
     assert (await server.ask(query("web.docker"))).rcode() == dns.rcode.SERVFAIL
     assert "a fault of ours" in caplog.text

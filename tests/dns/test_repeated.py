@@ -9,7 +9,8 @@ import dns.message
 import dns.rcode
 import pytest
 
-from discoverd.dns import mmsg, repeated
+from discoverd.dns import denial, mmsg, repeated
+from discoverd.dns.store import Store
 from discoverd.model import SourceState
 from tests.dns.serving import COOKIE, instance, option, options, query, records, serving
 from tests.dns.test_levels import PLAIN, WEB, Client, clients
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.skipif(not mmsg.available(), reason="this machine has n
 NAMES = ("one.docker", "another-one.docker", "three.docker")
 FORMS = [query(name) for name in NAMES] + [query(NAMES[0], use_edns=0), query(NAMES[1], "AAAA")]
 #: Batches of some different queries, after which each was looked at twice and more.
-ENOUGH = 4 * repeated.EVERY
+ENOUGH = 20 * repeated.EVERY
 
 
 def serial(reply: dns.message.Message) -> int:
@@ -58,6 +59,52 @@ async def test_what_is_asked_again_is_kept_with_its_own_question(
         fast = sum(fastpath.hits.counts)
         await clients[0].ask(*FORMS * 3)
         assert sum(fastpath.hits.counts) - fast == 3 * len(FORMS), "each is counted"
+
+
+@pytest.mark.parametrize("name", ["www.example.org", "n" * 42, "no-body.sub", "sub.nobody", "single"])
+async def test_any_name_below_a_domain(tmp_path: Path, clients: list[Client], name: str) -> None:
+    """Of several labels, of a length that looks like a letter, and below one of two domains in each other."""
+    async with serving(tmp_path, domain=["docker", "sub.docker"]) as server:
+        server.publish(instance("web", *WEB))
+        asked = query(f"{name}.docker")
+        for _ in range(4):
+            (reply,) = await repeat(server, clients[0], asked)
+            domain = "sub.docker." if name == "no-body.sub" else "docker."
+            assert reply.authority[0].name.to_text() == domain
+        assert len(server.app.handler.fastpath.repeated) == 1
+
+
+async def test_a_flood_of_names_that_repeat_keeps_each_once(
+    tmp_path: Path, clients: list[Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the whole of each batch is denied, and nothing kept is looked at before."""
+    kept, keep = list[bytes](), Store.keep_whole
+
+    def count(self: Store, key: bytes, reply: bytes, number: int) -> bytes:
+        kept.append(key)
+        return keep(self, key, reply, number)
+
+    monkeypatch.setattr(Store, "keep_whole", count)
+    flood = [query(f"n{number}.docker") for number in range(40)]
+    async with serving(tmp_path) as server:
+        server.publish(instance("web", *WEB))
+        for _ in range(60):
+            replies = await clients[0].use(server).ask(*flood)
+            assert {each.rcode() for each in replies} == {dns.rcode.NXDOMAIN}
+        assert len(kept) == len(set(kept)) == len(server.app.handler.fastpath.repeated)
+        assert kept
+
+
+async def test_views_that_are_gone_are_let_go_of(tmp_path: Path, clients: list[Client]) -> None:
+    """However often all is forgotten without anything having changed."""
+    async with serving(tmp_path) as server:
+        server.publish(instance("web", *WEB))
+        fastpath = server.app.handler.fastpath
+        for _ in range(denial.SINGLE_MOST + 1):
+            fastpath.clear()
+            await clients[0].use(server).ask(FORMS[0])
+        await repeat(server, clients[0], FORMS[0])
+        assert len(fastpath.repeated) == 1
 
 
 async def test_none_outlives_a_change(tmp_path: Path, clients: list[Client]) -> None:
