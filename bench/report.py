@@ -25,6 +25,7 @@ GOAL_COLUMNS: Final = ("what", "measured", "quartiles", "to reach", "", "C, batc
 HEAD: Final = """# Benchmarks
 
 Written by `make bench`; [bench/README.md](../../bench/README.md) says how it measures and how to read this.
+What falls short is limited by what [limits.md](limits.md) says, which also has longer runs of single figures.
 Ratios are medians over rounds in which all servers were measured in turn; the quartiles are beside them.
 Absolute figures belong to this machine and this hour, and mean something only next to each other.
 """
