@@ -138,5 +138,7 @@ def test_dockers_own_client_goes_the_same_way(sshd: Sshd, at: str) -> None:
         timeout=60,
         check=False,
     )
+    if "extra path after the host" in asked.stderr:
+        pytest.skip("this version of Docker's client takes no socket's path in ssh://")
     assert asked.returncode == 0, asked.stderr
     assert asked.stdout.strip()
