@@ -40,13 +40,17 @@ class Swarm:
         self.manager.docker("stack", "deploy", "--resolve-image", "never", "-c", str(path), stack)
 
     def close(self) -> None:
-        for stack in self._stacks:
-            self.manager.docker("stack", "rm", stack, check=False)
-        until(
-            lambda: not self.manager.docker("service", "ls", "--quiet") and not self.containers(""),
-            timeout=PATIENCE,
-            message="the stacks are gone",
-        )
+        self.remove(*self._stacks)
+
+    def remove(self, *stacks: str) -> None:
+        """Until nothing of them is left: Docker 20.10 was seen to break off in the middle of it."""
+
+        def gone() -> bool:
+            for stack in stacks:
+                self.manager.docker("stack", "rm", stack, check=False)
+            return not self.manager.docker("service", "ls", "--quiet") and not self.containers("")
+
+        until(gone, timeout=PATIENCE, message="the stacks are gone")
 
     def virtual_ip(self, service: str, network: str) -> str:
         (found,) = json.loads(self.manager.docker("service", "inspect", service))

@@ -68,7 +68,7 @@ def swarm(place: Place, session: Session, tmp_path_factory: pytest.TempPathFacto
                 swarm.wait_tasks(f"shop_{service}", count)
             yield swarm
         finally:
-            engine.docker("stack", "rm", "shop", check=False)
+            swarm.remove("shop")
 
 
 def visited(place: Place, count: int) -> dict[int, str]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tests.real.debian import need
+from tests.real.session import FORWARDING
 from tests.real.swarm import PATIENCE, swarm_of
 from tests.wait import until
 
@@ -29,14 +30,17 @@ NETWORK = "shop_default"
 
 @contextmanager
 def crossing(one: Namespace, other: Namespace) -> Generator[None]:
-    """Let two hosts reach each other, whatever an engine on this machine made of its firewall."""
+    """Let two hosts reach each other, whether an engine on this machine has made it forward or not."""
     iptables = need("iptables", "iptables")
     rules = [("FORWARD", "-i", a.name, "-o", b.name, "-j", "ACCEPT") for a, b in ((one, other), (other, one))]
     for rule in rules:
         subprocess.run([iptables, "-w", "-I", *rule], check=True)
+    before = FORWARDING.read_text()
+    FORWARDING.write_text("1")
     try:
         yield
     finally:
+        FORWARDING.write_text(before)
         for rule in rules:
             subprocess.run([iptables, "-w", "-D", *rule], check=True)
 
