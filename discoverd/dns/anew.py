@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from discoverd.dns import message, wire
+from discoverd.dns.denial import CLASS_IN
 from discoverd.dns.hits import in_lower_case
 from discoverd.resolver.outcome import AAAA, TXT, A, Answer, NoData, Question
 
@@ -54,7 +55,7 @@ class Anew:
     def _read(self) -> None:
         self._settings = settings = self._local.settings
         self._below = {
-            wire.pack_name(domain) + in_lower_case(qtype) + message.IN.to_bytes(2, "big"): (domain, qtype)
+            wire.pack_name(domain) + in_lower_case(qtype) + CLASS_IN: (domain, qtype)
             for domain in settings.domains
             for qtype in TYPES
         }

@@ -174,7 +174,7 @@ class Denial:
             ]
         else:
             self._domains = [
-                (_octets(domain), wire.pack_without_owner(self._local.soa(domain)))
+                (wire.pack_name(domain), wire.pack_without_owner(self._local.soa(domain)))
                 for domain in sorted(settings.domains, key=len, reverse=True)
             ]
         self.forget()
@@ -201,10 +201,6 @@ def _laid_out(before: Sequence[bytes], behind: Sequence[bytes], tables: Sequence
 def _is_plain(label: bytes) -> bool:
     """Whether a label is a name and no more: "_" begins a service, a dot inside looks like two labels."""
     return bool(label) and label[0] != UNDERSCORE and b"." not in label and b"\\" not in label
-
-
-def _octets(domain: str) -> bytes:
-    return b"".join(bytes([len(label)]) + label.encode() for label in domain.split(".")) + b"\0"
 
 
 def _relative_name(key: bytes, end: int) -> str | None:

@@ -17,16 +17,30 @@ import subprocess
 import tempfile
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tests.real.debian import UnavailableError, locked, need, which
 from tests.wait import until
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 #: 10.<slot>.0.0/16 is a run's own; ``ip link add`` of the bridge named after it is what reserves it.
 SLOTS = range(201, 250)
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 DAEMONS = ("dockerd", "containerd", "containerd-shim", "consul", "podman", "conmon")
 PREFIX = f"discoverd-test-{os.geteuid()}-"
+
+
+@contextlib.contextmanager
+def forwarding() -> Generator[None]:
+    """Have this machine pass on packets between its networks, whether an engine has seen to it or not."""
+    before = FORWARDING.read_text()
+    FORWARDING.write_text("1")
+    try:
+        yield
+    finally:
+        FORWARDING.write_text(before)
 
 
 class Session:

@@ -11,7 +11,6 @@ import signal
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,10 +20,12 @@ from tests.real import engine as engines
 from tests.real.conftest import TIMEOUT, Containers, or_left_out
 from tests.real.debian import need
 from tests.real.place import Place, wait
+from tests.real.session import forwarding
 from tests.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from pathlib import Path
 
     from tests.real.engine import HostedEngine
     from tests.real.server import Server
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(TIMEOUT)]
 
-FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 NO_MASQUERADE = ("--opt", "com.docker.network.bridge.enable_ip_masquerade=false")
 #: discoverd with a host_address for the second engine.
 PUBLISHED = 1053
@@ -98,9 +98,7 @@ def hosts(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Generat
             # Docker lets nobody in from beyond the host unless it is told to
             run(need("iptables", "iptables"), "-w", "-I", "DOCKER-USER", "-j", "ACCEPT", prefix=place.enter)
             run(need("iptables", "iptables"), "-w", "-P", "FORWARD", "ACCEPT", prefix=place.enter)
-        before = FORWARD.read_text()
-        FORWARD.write_text("1")
-        stack.callback(FORWARD.write_text, before)
+        stack.enter_context(forwarding())
         hosts = Hosts(places[0], places[1], networks)
         for place in places:  # an engine of this machine may have left the policy to drop all
             let_through = ("-i", hosts.link_of(place), "-j", "ACCEPT")

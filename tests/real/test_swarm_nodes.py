@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tests.real.debian import need
-from tests.real.session import FORWARDING
+from tests.real.session import forwarding
 from tests.real.swarm import PATIENCE, swarm_of
 from tests.wait import until
 
@@ -35,12 +35,10 @@ def crossing(one: Namespace, other: Namespace) -> Generator[None]:
     rules = [("FORWARD", "-i", a.name, "-o", b.name, "-j", "ACCEPT") for a, b in ((one, other), (other, one))]
     for rule in rules:
         subprocess.run([iptables, "-w", "-I", *rule], check=True)
-    before = FORWARDING.read_text()
-    FORWARDING.write_text("1")
     try:
-        yield
+        with forwarding():
+            yield
     finally:
-        FORWARDING.write_text(before)
         for rule in rules:
             subprocess.run([iptables, "-w", "-D", *rule], check=True)
 
